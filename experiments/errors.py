@@ -1,0 +1,28 @@
+"""Everything experiments/ raises on purpose.
+
+ExperimentsError
+    InvalidExperiment      a definition breaks a rule: fix the file
+    UnknownExperiment      no definition of that name
+    InvalidEvent           an exposure or outcome breaks its contract
+    InvalidData            logs or a table cannot be analysed as they are
+"""
+
+
+class ExperimentsError(Exception):
+    """The root: catch it to catch everything this room raises on purpose."""
+
+
+class InvalidExperiment(ExperimentsError):
+    """A definition breaks a rule."""
+
+
+class UnknownExperiment(ExperimentsError):
+    """No definition of that name."""
+
+
+class InvalidEvent(ExperimentsError):
+    """An exposure or outcome breaks its contract."""
+
+
+class InvalidData(ExperimentsError):
+    """Logs or a table cannot be analysed as they are."""

@@ -1,0 +1,248 @@
+"""The events an experiment lives on: a unit was served; what it did next.
+
+Records, their JSON form (`docs/schemas/exposure.json`, `outcome.json`) and the
+role of the log that takes them. Names follow OpenSearch UBI where it has them.
+No clock, no chance: ids are derived, times are given.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import isfinite
+from typing import Any, Literal, Protocol
+
+from .errors import InvalidEvent
+
+QueryKind = Literal["text", "image", "both"]
+OutcomeKind = Literal["click", "add_to_cart", "order"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedProduct:
+    """One product as it was shown.
+
+    Attributes:
+        position: from 1.
+        channels: which channels found it; the host's own funnel is `base`.
+        rank_per_channel: the rank, from 1, that each of them gave it.
+    """
+
+    product_id: str
+    position: int
+    channels: tuple[str, ...]
+    rank_per_channel: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exposure:
+    """A unit was *served* a variant.
+
+    Attributes:
+        event_id: see `event_id`: the same exposure always has the same id.
+        counterfactual: the product ids that the other plan would have served,
+            best first; empty where it was not sampled.
+        triggered: whether the served page differs from what base alone gives;
+            None where that is not known.
+        reason: why this variant: `assigned`, `override`, `off`, ...
+        degraded: whether a planned channel was missing from the answer.
+        latency_ms: of the whole recall step.
+    """
+
+    event_id: str
+    experiment: str
+    variant: str
+    unit_id: str
+    session_id: str
+    query_id: str
+    query: str
+    query_kind: QueryKind
+    occurred_at: datetime
+    served: tuple[ServedProduct, ...]
+    counterfactual: tuple[str, ...] = ()
+    triggered: bool | None = None
+    reason: str = "assigned"
+    degraded: bool = False
+    index_version: str = ""
+    model_id: str = ""
+    latency_ms: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_event(self.event_id, self.unit_id, self.occurred_at)
+        if not self.experiment or not self.variant:
+            raise InvalidEvent(f"exposure {self.event_id!r} names no experiment or no variant")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a unit did.
+
+    Attributes:
+        query_id: the search it came from, where it came from one.
+        position: where on the page, from 1, for a click.
+        revenue: in `currency`, for an order; negative for a return.
+    """
+
+    event_id: str
+    kind: OutcomeKind
+    unit_id: str
+    occurred_at: datetime
+    product_id: str
+    query_id: str | None = None
+    position: int | None = None
+    revenue: float | None = None
+    currency: str = ""
+
+    def __post_init__(self) -> None:
+        _check_event(self.event_id, self.unit_id, self.occurred_at)
+        if self.kind not in ("click", "add_to_cart", "order"):
+            raise InvalidEvent(f"outcome {self.event_id!r}: kind is {self.kind!r}, must be click, add_to_cart or order")
+        if self.revenue is not None and not isfinite(self.revenue):
+            raise InvalidEvent(f"outcome {self.event_id!r}: revenue is {self.revenue}, must be finite")
+
+
+class EventLog(Protocol):
+    """Takes events. Never blocks and never raises into the request: what it cannot keep it counts."""
+
+    def exposed(self, exposure: Exposure) -> None:
+        """Take an exposure."""
+        ...
+
+    def happened(self, outcome: Outcome) -> None:
+        """Take an outcome."""
+        ...
+
+    @property
+    def dropped(self) -> int:
+        """How many events were lost so far."""
+        ...
+
+    def close(self, *, timeout_s: float = 10.0) -> None:
+        """Deliver what is waiting, within the time."""
+        ...
+
+
+class InMemoryEventLog:
+    """The twin: two lists."""
+
+    def __init__(self) -> None:
+        self.exposures: list[Exposure] = []
+        self.outcomes: list[Outcome] = []
+        self.dropped = 0
+
+    def exposed(self, exposure: Exposure) -> None:
+        """Take an exposure."""
+        self.exposures.append(exposure)
+
+    def happened(self, outcome: Outcome) -> None:
+        """Take an outcome."""
+        self.outcomes.append(outcome)
+
+    def close(self, *, timeout_s: float = 10.0) -> None:
+        """Nothing waits."""
+
+
+def event_id(kind: str, *parts: str) -> str:
+    """Name an event by what it says, so that a repeat has the same name.
+
+    An exposure is named by experiment, phase, unit, session and query; an
+    outcome by unit, kind, query and product.
+
+    >>> event_id("exposed", "uniecs-recall", "1", "shopper-7", "s1", "q1")
+    'f67d5e0698186234eabf3e48a828c418'
+    """
+    joined = "\x1f".join((kind, *parts))
+    return hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def exposure_to_json(exposure: Exposure) -> bytes:
+    """The exposure as one line of JSON (UTF-8, no line feed)."""
+    fields: dict[str, Any] = {name: getattr(exposure, name) for name in _EXPOSURE_FIELDS}
+    fields["occurred_at"] = _rfc3339(exposure.occurred_at)
+    fields["served"] = [
+        {
+            "product_id": served.product_id,
+            "position": served.position,
+            "channels": list(served.channels),
+            "rank_per_channel": dict(served.rank_per_channel),
+        }
+        for served in exposure.served
+    ]
+    return _dump(fields)
+
+
+def exposure_from_json(line: bytes) -> Exposure:
+    """Read an exposure.
+
+    Raises:
+        InvalidEvent: not JSON, or a field is missing or of the wrong kind.
+    """
+    fields = _load(line, _EXPOSURE_FIELDS)
+    try:
+        fields["occurred_at"] = datetime.fromisoformat(fields["occurred_at"])
+        fields["counterfactual"] = tuple(fields["counterfactual"])
+        fields["served"] = tuple(
+            ServedProduct(
+                product_id=served["product_id"],
+                position=served["position"],
+                channels=tuple(served["channels"]),
+                rank_per_channel=served["rank_per_channel"],
+            )
+            for served in fields["served"]
+        )
+        return Exposure(**fields)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidEvent(f"not an exposure: {error!r} in {line[:200]!r}") from error
+
+
+def outcome_to_json(outcome: Outcome) -> bytes:
+    """The outcome as one line of JSON (UTF-8, no line feed)."""
+    fields: dict[str, Any] = {name: getattr(outcome, name) for name in _OUTCOME_FIELDS}
+    fields["occurred_at"] = _rfc3339(outcome.occurred_at)
+    return _dump(fields)
+
+
+def outcome_from_json(line: bytes) -> Outcome:
+    """Read an outcome.
+
+    Raises:
+        InvalidEvent: not JSON, or a field is missing or of the wrong kind.
+    """
+    fields = _load(line, _OUTCOME_FIELDS)
+    try:
+        fields["occurred_at"] = datetime.fromisoformat(fields["occurred_at"])
+        return Outcome(**fields)
+    except (TypeError, ValueError) as error:
+        raise InvalidEvent(f"not an outcome: {error!r} in {line[:200]!r}") from error
+
+
+_EXPOSURE_FIELDS = tuple(Exposure.__dataclass_fields__)
+_OUTCOME_FIELDS = tuple(Outcome.__dataclass_fields__)
+
+
+def _check_event(event: str, unit_id: str, occurred_at: datetime) -> None:
+    if not event:
+        raise InvalidEvent("an event has no event_id; derive one with event_id()")
+    if not isinstance(unit_id, str) or not unit_id:
+        raise InvalidEvent(f"event {event!r}: unit_id is {unit_id!r}, must be a non-empty string")
+    if occurred_at.tzinfo is None:
+        raise InvalidEvent(f"event {event!r}: occurred_at {occurred_at} has no time zone")
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _dump(fields: Mapping[str, Any]) -> bytes:
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _load(line: bytes, known: Sequence[str]) -> dict[str, Any]:
+    try:
+        fields = json.loads(line)
+    except ValueError as error:
+        raise InvalidEvent(f"an event is not JSON: {line[:200]!r}") from error
+    if not isinstance(fields, dict):
+        raise InvalidEvent(f"an event is a {type(fields).__name__}, must be a JSON object: {line[:200]!r}")
+    return {name: value for name, value in fields.items() if name in known}

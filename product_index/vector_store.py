@@ -1,0 +1,342 @@
+"""The roles of the vector database, and their in-memory twin.
+
+`VectorStore` is one collection; `VectorDatabase` holds collections and the
+alias that readers follow. The same contract tests run on the twin and on
+every real one.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .encoder import Vectors
+from .errors import CollectionInUse, InvalidVector, UnknownCollection
+
+# A unit vector in float32 is off by about 1e-7 per sum; this leaves room for
+# encoders in half precision and still refuses anything that was not normalised.
+UNIT_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionSpec:
+    """What every row of one collection has in common."""
+
+    dimension: int
+    model_id: str
+    preprocess_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fingerprint:
+    """Identity of content and encoder, and where in time it stands."""
+
+    version: int
+    occurred_at_ms: int
+    text_hash: str
+    image_digest: str
+    scalar_hash: str
+    model_id: str
+    preprocess_version: str
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductVector:
+    """A row of the index: a vector with its id, version and fingerprint.
+
+    Attributes:
+        vector: shape (D,), float32, of unit length. A tombstone keeps one too
+            (the last known, or any unit vector): the column is not nullable.
+        deleted: a tombstone; never found by a search.
+        price: None where the shop does not tell.
+    """
+
+    product_id: str
+    vector: NDArray[np.float32]
+    fingerprint: Fingerprint
+    title: str = ""
+    category: str = ""
+    brand: str = ""
+    price: float | None = None
+    in_stock: bool = True
+    indexed_at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which products may be found; None means any."""
+
+    category: str | None = None
+    brand: str | None = None
+    price_min: float | None = None
+    price_max: float | None = None
+    in_stock: bool | None = None
+
+    def allows(self, row: "ProductVector | Hit") -> bool:
+        """Whether the row passes: the rule that every adapter must agree with."""
+        if self.category is not None and row.category != self.category:
+            return False
+        if self.brand is not None and row.brand != self.brand:
+            return False
+        if self.in_stock is not None and row.in_stock != self.in_stock:
+            return False
+        if self.price_min is not None and (row.price is None or row.price < self.price_min):
+            return False
+        return not (self.price_max is not None and (row.price is None or row.price > self.price_max))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A stored product with a score (cosine, in [-1, 1])."""
+
+    product_id: str
+    score: float
+    version: int
+    title: str = ""
+    category: str = ""
+    brand: str = ""
+    price: float | None = None
+    in_stock: bool = True
+
+
+class VectorStore(Protocol):
+    """One collection: keeps product vectors and finds the nearest."""
+
+    @property
+    def name(self) -> str:
+        """The physical name of the collection."""
+        ...
+
+    @property
+    def spec(self) -> CollectionSpec:
+        """What every row has in common."""
+        ...
+
+    def upsert(self, rows: Sequence[ProductVector]) -> None:
+        """Write rows by key; return once the store has answered for all of them.
+
+        The same key twice in one call is refused by the caller's coalescing,
+        not here: the last one wins.
+
+        Raises:
+            InvalidVector: nothing of the call was written.
+            StoreUnavailable: some may have been written; the same call may be repeated.
+        """
+        ...
+
+    def fingerprints(self, product_ids: Sequence[str]) -> dict[str, Fingerprint]:
+        """What is stored under these ids, tombstones too, read strongly."""
+        ...
+
+    def get(self, product_ids: Sequence[str]) -> dict[str, ProductVector]:
+        """Whole rows under these ids, tombstones too, read strongly."""
+        ...
+
+    def search(self, vectors: Vectors, *, limit: int, where: Filter | None = None) -> list[list[Hit]]:
+        """The nearest `limit` products for each row of `vectors` (N, D), best first.
+
+        Tombstones are never found. Ties are broken by product id.
+        """
+        ...
+
+    def count(self) -> int:
+        """How many products can be found (tombstones not counted)."""
+        ...
+
+    def rows(self, *, page_size: int = 1000) -> Iterator[list[ProductVector]]:
+        """Every row, tombstones too, in key order."""
+        ...
+
+    def flush(self) -> None:
+        """Make what was written durable and quick to search; for after bulk loads."""
+        ...
+
+
+class VectorDatabase(Protocol):
+    """Collections, and the alias that readers follow."""
+
+    def create(self, name: str, spec: CollectionSpec) -> VectorStore:
+        """Make an empty collection; a left-over of that name is dropped unless an alias points to it."""
+        ...
+
+    def open(self, name: str) -> VectorStore:
+        """Open a collection by its name or by an alias, resolved now.
+
+        Raises:
+            UnknownCollection: neither exists.
+        """
+        ...
+
+    def resolve(self, alias: str) -> str | None:
+        """The collection behind the alias, or None."""
+        ...
+
+    def switch(self, alias: str, name: str) -> None:
+        """Point the alias at the collection, in one step."""
+        ...
+
+    def names(self) -> list[str]:
+        """All collections, sorted."""
+        ...
+
+    def drop(self, name: str) -> None:
+        """Drop a collection by its physical name.
+
+        Raises:
+            CollectionInUse: an alias points to it, or the name is an alias.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections and locks."""
+        ...
+
+
+def check_vectors(rows: Sequence[ProductVector], dimension: int) -> None:
+    """Refuse rows that no search could trust.
+
+    Raises:
+        InvalidVector: naming the product and the rule.
+    """
+    for row in rows:
+        if row.vector.shape != (dimension,):
+            raise InvalidVector(
+                f"product {row.product_id!r}: vector has shape {row.vector.shape}, "
+                f"the collection holds ({dimension},); embed it with the collection's model"
+            )
+    if not rows:
+        return
+    norms = np.linalg.norm(np.stack([row.vector for row in rows]).astype(np.float64), axis=1)
+    for row, norm in zip(rows, norms, strict=True):
+        if not abs(norm - 1) <= UNIT_TOLERANCE:  # NaN fails this too
+            raise InvalidVector(
+                f"product {row.product_id!r}: vector has length {norm:.6g}, must be finite and 1; "
+                "the encoder or its weights are broken"
+            )
+
+
+class InMemoryVectorStore:
+    """The twin of one collection: exact search over a dictionary."""
+
+    def __init__(self, name: str, spec: CollectionSpec) -> None:
+        self._name = name
+        self._spec = spec
+        self._rows: dict[str, ProductVector] = {}
+
+    @property
+    def name(self) -> str:
+        """The physical name of the collection."""
+        return self._name
+
+    @property
+    def spec(self) -> CollectionSpec:
+        """What every row has in common."""
+        return self._spec
+
+    def upsert(self, rows: Sequence[ProductVector]) -> None:
+        """Write rows by key, all or none."""
+        check_vectors(rows, self._spec.dimension)
+        for row in rows:
+            self._rows[row.product_id] = replace(row, vector=row.vector.astype(np.float32, copy=True))
+
+    def fingerprints(self, product_ids: Sequence[str]) -> dict[str, Fingerprint]:
+        """What is stored under these ids."""
+        return {key: row.fingerprint for key, row in self.get(product_ids).items()}
+
+    def get(self, product_ids: Sequence[str]) -> dict[str, ProductVector]:
+        """Whole rows under these ids."""
+        return {key: self._rows[key] for key in product_ids if key in self._rows}
+
+    def search(self, vectors: Vectors, *, limit: int, where: Filter | None = None) -> list[list[Hit]]:
+        """Exact cosine over every row that passes."""
+        allowed = [
+            row
+            for _, row in sorted(self._rows.items())
+            if not row.fingerprint.deleted and (where is None or where.allows(row))
+        ]
+        if not allowed:
+            return [[] for _ in vectors]
+        scores = np.asarray(vectors, dtype=np.float32) @ np.stack([row.vector for row in allowed]).T
+        found = []
+        for line in scores:
+            best = np.argsort(-line, kind="stable")[:limit]  # stable: ties stay in key order
+            found.append([_hit(allowed[index], float(line[index])) for index in best])
+        return found
+
+    def count(self) -> int:
+        """How many products can be found."""
+        return sum(not row.fingerprint.deleted for row in self._rows.values())
+
+    def rows(self, *, page_size: int = 1000) -> Iterator[list[ProductVector]]:
+        """Every row in key order."""
+        keys = sorted(self._rows)
+        for start in range(0, len(keys), page_size):
+            yield [self._rows[key] for key in keys[start : start + page_size]]
+
+    def flush(self) -> None:
+        """Nothing to do in memory."""
+
+
+def _hit(row: ProductVector, score: float) -> Hit:
+    return Hit(
+        product_id=row.product_id,
+        score=score,
+        version=row.fingerprint.version,
+        title=row.title,
+        category=row.category,
+        brand=row.brand,
+        price=row.price,
+        in_stock=row.in_stock,
+    )
+
+
+class InMemoryVectorDatabase:
+    """The twin of the database."""
+
+    def __init__(self) -> None:
+        self._collections: dict[str, InMemoryVectorStore] = {}
+        self._aliases: dict[str, str] = {}
+
+    def create(self, name: str, spec: CollectionSpec) -> InMemoryVectorStore:
+        """Make an empty collection."""
+        if name in self._collections:
+            self.drop(name)
+        self._collections[name] = InMemoryVectorStore(name, spec)
+        return self._collections[name]
+
+    def open(self, name: str) -> InMemoryVectorStore:
+        """Open by name or alias."""
+        physical = self._aliases.get(name, name)
+        if physical not in self._collections:
+            known = ", ".join([*sorted(self._aliases), *self.names()]) or "none yet"
+            raise UnknownCollection(
+                f"no collection or alias {name!r}; there are: {known}. Build one with refresh_product_index"
+            )
+        return self._collections[physical]
+
+    def resolve(self, alias: str) -> str | None:
+        """The collection behind the alias."""
+        return self._aliases.get(alias)
+
+    def switch(self, alias: str, name: str) -> None:
+        """Point the alias at the collection."""
+        if name not in self._collections:
+            raise UnknownCollection(f"alias {alias!r} cannot move to {name!r}: no such collection")
+        self._aliases[alias] = name
+
+    def names(self) -> list[str]:
+        """All collections, sorted."""
+        return sorted(self._collections)
+
+    def drop(self, name: str) -> None:
+        """Drop by physical name."""
+        for alias, target in self._aliases.items():
+            if name in (alias, target):
+                raise CollectionInUse(f"{name!r} is served by alias {alias!r}; switch the alias first")
+        self._collections.pop(name, None)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
