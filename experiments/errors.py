@@ -3,6 +3,7 @@
 ExperimentsError
     InvalidExperiment      a definition breaks a rule: fix the file
     UnknownExperiment      no definition of that name
+    InvalidUnit            an id that no language would hash alike
     InvalidEvent           an exposure or outcome breaks its contract
     InvalidData            logs or a table cannot be analysed as they are
 """
@@ -18,6 +19,10 @@ class InvalidExperiment(ExperimentsError):
 
 class UnknownExperiment(ExperimentsError):
     """No definition of that name."""
+
+
+class InvalidUnit(ExperimentsError):
+    """A unit id is not text, is empty, or has no UTF-8 form."""
 
 
 class InvalidEvent(ExperimentsError):

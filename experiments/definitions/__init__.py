@@ -1,0 +1,1 @@
+"""The definitions that come with the package: one TOML file each."""
