@@ -114,7 +114,9 @@ class HashEncoder:
     def check_picture(self, picture: bytes) -> None:
         """Any bytes are a picture to the twin, but for none and for `b"broken"`."""
         if not picture or picture.startswith(b"broken"):
-            raise UnreadablePicture(f"picture of {len(picture)} bytes cannot be read; give a JPEG or PNG file")
+            raise UnreadablePicture(
+                f"picture of {len(picture)} bytes cannot be read; give a JPEG or PNG file"
+            )
 
     def _direction(self, part: bytes) -> NDArray[np.float64]:
         seed = int.from_bytes(hashlib.sha256(part).digest()[:8], "big")

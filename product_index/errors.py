@@ -6,10 +6,13 @@ ProductIndexError
         InvalidCatalogue       a catalogue folder cannot be read as one
         InvalidVector          not finite, not unit, or of another dimension
         InvalidSettings        a setting is missing or contradicts another
+        InvalidQuery           nothing to search for, or a limit out of range
+        PictureMissing         no picture under that name, or none that may be read
     Unembeddable               this one product cannot become a vector: set it aside, go on
     Retryable                  the same call, later
         StoreUnavailable       the vector database did not answer
         PictureUnavailable     the place that keeps pictures did not answer
+        EncoderUnavailable     the encoder fails whatever it is given
     ModelMismatch              encoder and collection differ: switch the channel off, never mix spaces
     CanaryRefused              the new collection is not fit to serve: the old one goes on
     CollectionInUse            an alias points to it: move the alias first
@@ -41,6 +44,14 @@ class InvalidSettings(Invalid):
     """A setting is missing or contradicts another."""
 
 
+class InvalidQuery(Invalid):
+    """There is nothing to search for, or an option is out of range."""
+
+
+class PictureMissing(Invalid):
+    """No picture is under that name, or it may not be read; it may come later."""
+
+
 class Unembeddable(ProductIndexError):
     """One product cannot become a vector; the others can."""
 
@@ -60,6 +71,10 @@ class StoreUnavailable(Retryable):
 
 class PictureUnavailable(Retryable):
     """The place that keeps pictures did not answer."""
+
+
+class EncoderUnavailable(Retryable):
+    """The encoder fails whatever it is given."""
 
 
 class ModelMismatch(ProductIndexError):

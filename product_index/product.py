@@ -77,7 +77,9 @@ class ProductChange:
                 f"product {self.product_id!r}: version is {self.version}, must be in [0, {MAX_VERSION}]"
             )
         if self.occurred_at.tzinfo is None:
-            raise InvalidProduct(f"product {self.product_id!r}: occurred_at {self.occurred_at} has no time zone")
+            raise InvalidProduct(
+                f"product {self.product_id!r}: occurred_at {self.occurred_at} has no time zone"
+            )
         if self.product is not None and self.product.product_id != self.product_id:
             raise InvalidProduct(f"change of {self.product_id!r} carries product {self.product.product_id!r}")
 

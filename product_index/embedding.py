@@ -1,0 +1,176 @@
+"""The one path from products to vectors, for batch and stream alike.
+
+Look at a product (its text, its pictures), then embed what was seen. One
+product that cannot be embedded never takes its batchmates with it. Nothing
+here asks or writes the index.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .content import image_digest, text_hash, text_seen
+from .encoder import Content, Encoder, UnreadablePicture
+from .errors import EncoderUnavailable, ModelMismatch, PictureMissing, Retryable, Unembeddable
+from .pictures import Pictures
+from .product import Product
+from .vector_store import UNIT_TOLERANCE, CollectionSpec
+
+# The main picture is the one the encoder was trained on; alternative views of
+# a product cost as much as a product each.
+MAX_PICTURES = 1
+# Bounds the memory of decoded pictures; larger batches gain nothing on a CPU.
+EMBED_BATCH = 64
+
+# An encoder that cannot embed this cannot embed anything.
+_PROBE = Content(text="a plain white mug")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What the encoder sees of a product, and the identity of that.
+
+    Attributes:
+        content: None where the product has neither text nor a readable picture.
+        notes: one sentence per picture that could not be had.
+    """
+
+    product: Product
+    content: Content | None
+    text_hash: str
+    image_digest: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """Vectors by product id, and the products that have none, with the reason."""
+
+    vectors: dict[str, NDArray[np.float32]]
+    failed: tuple[Unembeddable, ...]
+
+
+def spec_of(encoder: Encoder) -> CollectionSpec:
+    """What a collection of this encoder's vectors has in common."""
+    return CollectionSpec(
+        dimension=encoder.dimension, model_id=encoder.model_id, preprocess_version=encoder.preprocess_version
+    )
+
+
+def check_same_space(encoder: Encoder, spec: CollectionSpec, name: str) -> None:
+    """Refuse to mix vector spaces.
+
+    Raises:
+        ModelMismatch: encoder and collection differ in model, preprocessing or dimension.
+    """
+    ours = spec_of(encoder)
+    if ours == spec:
+        return
+    raise ModelMismatch(
+        f"collection {name!r} holds vectors of model {spec.model_id!r} ({spec.preprocess_version}, "
+        f"{spec.dimension} numbers), the encoder is {ours.model_id!r} ({ours.preprocess_version}, "
+        f"{ours.dimension} numbers); set UNIECS_MODEL to the collection's model or rebuild the index"
+    )
+
+
+def look(product: Product, pictures: Pictures, encoder: Encoder) -> Seen:
+    """Gather what the encoder will see; a picture that cannot be had is noted, never replaced.
+
+    Raises:
+        PictureUnavailable: the place that keeps pictures did not answer.
+    """
+    uris = product.image_uris[:MAX_PICTURES]
+    found: list[bytes | None] = []
+    notes: list[str] = []
+    for uri in uris:
+        try:
+            picture = pictures.read(uri)
+            encoder.check_picture(picture)
+            found.append(picture)
+        except UnreadablePicture as error:
+            notes.append(f"picture {uri!r}: {error}")
+            found.append(None)
+        except PictureMissing as error:
+            notes.append(str(error))
+            found.append(None)
+    text = text_seen(product)
+    read = tuple(picture for picture in found if picture is not None)
+    return Seen(
+        product=product,
+        content=Content(text=text or None, pictures=read) if text or read else None,
+        text_hash=text_hash(text),
+        image_digest=image_digest(found, uris),
+        notes=tuple(notes),
+    )
+
+
+def embed_seen(
+    seen: Sequence[Seen], encoder: Encoder, *, on_done: Callable[[int], object] | None = None
+) -> Embedded:
+    """Embed what was seen, in batches; set aside, one by one, what cannot be.
+
+    Args:
+        on_done: told after each batch how many products were dealt with.
+
+    Raises:
+        EncoderUnavailable: the encoder fails on everything.
+    """
+    vectors: dict[str, NDArray[np.float32]] = {}
+    failed: list[Unembeddable] = []
+    for start in range(0, len(seen), EMBED_BATCH):
+        batch = seen[start : start + EMBED_BATCH]
+        ready = [one for one in batch if one.content is not None]
+        failed += [_nothing_seen(one) for one in batch if one.content is None]
+        _embed_or_split(ready, encoder, vectors, failed)
+        if on_done is not None:
+            on_done(len(batch))
+    return Embedded(vectors=vectors, failed=tuple(failed))
+
+
+def _embed_or_split(
+    batch: Sequence[Seen],
+    encoder: Encoder,
+    vectors: dict[str, NDArray[np.float32]],
+    failed: list[Unembeddable],
+) -> None:
+    """Embed a batch; if that fails, each half by itself, down to the one that is to blame."""
+    if not batch:
+        return
+    contents = [one.content for one in batch if one.content is not None]
+    try:
+        rows = encoder.embed(contents)
+    except Retryable:
+        raise
+    except Exception as error:  # whatever a foreign runtime raises for one bad input
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            _embed_or_split(batch[:middle], encoder, vectors, failed)
+            _embed_or_split(batch[middle:], encoder, vectors, failed)
+            return
+        if not isinstance(error, UnreadablePicture):
+            _check_alive(encoder, error)
+        failed.append(Unembeddable(batch[0].product.product_id, str(error)))
+        return
+    for one, row in zip(batch, rows, strict=True):
+        norm = float(np.linalg.norm(row.astype(np.float64)))
+        if not abs(norm - 1) <= UNIT_TOLERANCE:  # NaN fails this too
+            reason = f"its vector has length {norm:.6g}, must be finite and 1"
+            failed.append(Unembeddable(one.product.product_id, reason))
+        else:
+            vectors[one.product.product_id] = np.array(row, dtype=np.float32)
+
+
+def _check_alive(encoder: Encoder, error: Exception) -> None:
+    try:
+        encoder.embed([_PROBE])
+    except Exception as broken:
+        raise EncoderUnavailable(
+            f"the encoder {encoder.model_id!r} fails on everything ({error}); restart it or check UNIECS_MODEL"
+        ) from broken
+
+
+def _nothing_seen(one: Seen) -> Unembeddable:
+    why = "; ".join(one.notes) or "it has no title, no description and no picture"
+    return Unembeddable(one.product.product_id, f"nothing to embed: {why}")

@@ -1,0 +1,160 @@
+"""From a picture's name to its bytes: folders and zip files, nothing beyond them.
+
+A name never leads out of the roots that were allowed. Nothing is fetched over
+a network here, and nothing is decoded: the encoder judges what a picture is.
+"""
+
+import threading
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from .errors import InvalidSettings, PictureMissing, PictureUnavailable
+
+# A product photo of more than this is a scan or a mistake; reading it for every
+# product would fill memory.
+MAX_PICTURE_BYTES = 20 * 1024 * 1024
+
+
+class Pictures(Protocol):
+    """Where pictures are kept."""
+
+    def read(self, uri: str) -> bytes:
+        """Return the bytes of one picture.
+
+        Raises:
+            PictureMissing: not there, too large, or outside what may be read.
+            PictureUnavailable: the place did not answer; try later.
+        """
+        ...
+
+
+class NoPictures:
+    """The twin: a dictionary, empty by default."""
+
+    def __init__(self, known: dict[str, bytes] | None = None) -> None:
+        self._known = known or {}
+
+    def read(self, uri: str) -> bytes:
+        """Return what the dictionary holds."""
+        if uri not in self._known:
+            raise PictureMissing(f"no picture {uri!r} among the {len(self._known)} known; check the name")
+        return self._known[uri]
+
+
+class LocalPictures:
+    """Pictures in folders and zip files, asked in order; the first that has the name answers."""
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self._folders = [root.resolve() for root in roots if root.is_dir()]
+        self._zips = [_Zip(root) for root in roots if not root.is_dir()]
+        self._said = ", ".join(str(root) for root in roots) or "nowhere"
+
+    def read(self, uri: str) -> bytes:
+        """Return the bytes under a relative name, an inner path or a `file:` URI."""
+        name = _local_name(uri)
+        for folder in self._folders:
+            path = (folder / name).resolve()
+            if path.is_relative_to(folder) and path.is_file():
+                return _read_file(path, uri)
+        for archive in self._zips:
+            found = archive.read(name, uri)
+            if found is not None:
+                return found
+        raise PictureMissing(
+            f"no picture {uri!r} inside {self._said}; check the name, or set PICTURE_ROOT to the right place"
+        )
+
+
+def pictures_beside(root: Path) -> LocalPictures:
+    """Read from a folder, its sub-folders and the zip files in it; or from one zip file.
+
+    Raises:
+        InvalidSettings: there is no such folder or zip file.
+    """
+    if not root.exists():
+        raise InvalidSettings(
+            f"picture root {str(root)!r} does not exist; set PICTURE_ROOT to a folder or a zip"
+        )
+    if not root.is_dir():
+        return LocalPictures([root])
+    inner = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return LocalPictures([root, *inner, *sorted(root.glob("*.zip"))])
+
+
+class _Zip:
+    """One archive, opened on first use and kept open; reads are one at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._open: zipfile.ZipFile | None = None
+        self._by_last_name: dict[str, list[str]] = {}
+
+    def read(self, name: str, uri: str) -> bytes | None:
+        """Return the member of that name, or of that last name where only one has it."""
+        with self._lock:
+            try:
+                archive = self._opened()
+                member = self._member(archive, name)
+                if member is None:
+                    return None
+                if member.file_size > MAX_PICTURE_BYTES:
+                    raise PictureMissing(_too_large(uri, member.file_size))
+                with archive.open(member) as stream:  # the size in the header may lie
+                    found = stream.read(MAX_PICTURE_BYTES + 1)
+            except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+                raise PictureMissing(
+                    f"picture {uri!r} in {self._path}: {error}; repack the zip file"
+                ) from error
+            except OSError as error:
+                raise PictureUnavailable(f"picture {uri!r} in {self._path}: {error}") from error
+        if len(found) > MAX_PICTURE_BYTES:
+            raise PictureMissing(_too_large(uri, len(found)))
+        return found
+
+    def _opened(self) -> zipfile.ZipFile:
+        if self._open is None:
+            self._open = zipfile.ZipFile(self._path)
+            for member in self._open.namelist():
+                self._by_last_name.setdefault(PurePosixPath(member).name, []).append(member)
+        return self._open
+
+    def _member(self, archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo | None:
+        named = self._by_last_name.get(PurePosixPath(name).name, [])
+        if name in named:
+            return archive.getinfo(name)
+        return archive.getinfo(named[0]) if len(named) == 1 else None
+
+
+def _local_name(uri: str) -> str:
+    parts = urlsplit(uri) if "://" in uri or uri.startswith("file:") else None
+    if parts is not None and parts.scheme != "file":
+        raise PictureMissing(
+            f"picture {uri[:200]!r} is a {parts.scheme!r} address, only files are read; "
+            "download it into the catalogue's folder and name the file"
+        )
+    name = unquote(parts.path) if parts is not None else uri
+    if "\0" in name or not name.strip():
+        raise PictureMissing(
+            f"picture name {uri[:200]!r} is no file name; give one relative to the picture root"
+        )
+    return name
+
+
+def _read_file(path: Path, uri: str) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAX_PICTURE_BYTES:
+            raise PictureMissing(_too_large(uri, size))
+        return path.read_bytes()
+    except PermissionError as error:
+        raise PictureMissing(f"picture {uri!r}: {path} may not be read; change its permissions") from error
+    except OSError as error:
+        raise PictureUnavailable(f"picture {uri!r}: {error}") from error
+
+
+def _too_large(uri: str, size: int) -> str:
+    return f"picture {uri!r} has {size} bytes, at most {MAX_PICTURE_BYTES} are read; make it smaller"
