@@ -42,6 +42,8 @@ class Receipt:
             stored of them stays.
         notes: one sentence per picture that could not be had; its product is
             embedded from its text.
+        outcomes: per product what became of its latest change: `new`, `text`,
+            `picture` (all three embedded), `scalar`, `unchanged`, `delete`, `stale`, `failed`.
     """
 
     embedded: int = 0
@@ -52,6 +54,7 @@ class Receipt:
     superseded: int = 0
     failed: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = field(default=(), repr=False)
+    outcomes: Mapping[str, str] = field(default_factory=dict, repr=False)
     took_ms: int = 0
 
     @property
@@ -107,7 +110,12 @@ def apply_changes(
         rows.append(new_row(change, seen[key], vector, spec=store.spec, now=now))
     if rows:
         store.upsert(rows)
-    return _receipt(changes, latest, needs, failed, seen, took_ms=int((time.perf_counter() - began) * 1000))
+    outcomes = {
+        key: "failed" if key in failed else _outcome(need, known.get(key), seen.get(key))
+        for key, need in needs.items()
+    }
+    took_ms = int((time.perf_counter() - began) * 1000)
+    return replace(_receipt(changes, latest, needs, failed, seen), outcomes=outcomes, took_ms=took_ms)
 
 
 def refresh_page(
@@ -244,8 +252,6 @@ def _receipt(
     needs: Mapping[str, Need],
     failed: Mapping[str, str],
     seen: Mapping[str, Seen],
-    *,
-    took_ms: int,
 ) -> Receipt:
     done = [need for key, need in needs.items() if key not in failed]
     return Receipt(
@@ -257,8 +263,17 @@ def _receipt(
         superseded=len(changes) - len(latest),
         failed=tuple(failed.items()),
         notes=tuple(f"product {key!r}: {note}" for key, one in seen.items() for note in one.notes),
-        took_ms=took_ms,
     )
+
+
+def _outcome(need: Need, known: Fingerprint | None, seen: Seen | None) -> str:
+    if need is Need.REMOVE:
+        return "delete"
+    if need is not Need.EMBED:
+        return need.value
+    if known is None or known.deleted or seen is None:
+        return "new"
+    return "text" if known.image_digest == seen.image_digest else "picture"
 
 
 def _milliseconds(moment: datetime) -> int:
