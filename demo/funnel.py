@@ -1,0 +1,157 @@
+"""The search the shop already has: words in, product ids out, ranked by BM25.
+
+SQLite's FTS5, as many shops start. It sees what sellers wrote and nothing
+else: no pictures, no meaning. It stands for the host's own funnel, so it
+knows nothing of the room that is added to it.
+"""
+
+import re
+import sqlite3
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from product_index.product import Product, ProductChange
+from product_index.vector_store import Filter
+
+# A word in the title says more about a product than one in the description.
+# One weight per column of the FTS table, in its order.
+_WEIGHTS = "8.0, 1.0, 3.0, 2.0, 3.0"
+# A query of more words than this is a pasted text; its first words will do.
+_MAX_WORDS = 32
+_STOP_WORDS = frozenset("a an and at by for from in is it me my of on or some the to with".split())
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS shelf (
+    number INTEGER PRIMARY KEY,
+    product_id TEXT NOT NULL UNIQUE,
+    version INTEGER NOT NULL,
+    on_sale INTEGER NOT NULL,
+    category TEXT NOT NULL,
+    brand TEXT NOT NULL,
+    price REAL,
+    in_stock INTEGER NOT NULL
+);
+CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (
+    title, description, category, brand, attributes,
+    tokenize = "porter unicode61 remove_diacritics 2"
+);
+"""
+
+
+class ShopSearch:
+    """Full-text search in one SQLite file; may be used from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, made if need be."""
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(path, check_same_thread=False)
+        # A demo's funnel is made again at will: no need to wait for the disk.
+        self._database.execute("PRAGMA synchronous = OFF")
+        self._database.executescript(_SCHEMA)
+
+    def rebuild(self, products: Iterable[Product]) -> None:
+        """Hold exactly these products, as of version 0."""
+        with self._lock, self._database:
+            self._database.execute("DELETE FROM shelf")
+            self._database.execute("DELETE FROM words")
+            for product in products:
+                self._put(product, version=0)
+
+    def apply(self, change: ProductChange) -> None:
+        """Take one change; an older version than the one held changes nothing."""
+        with self._lock, self._database:
+            held = self._database.execute(
+                "SELECT number, version FROM shelf WHERE product_id = ?", (change.product_id,)
+            ).fetchone()
+            version = change.version
+            if version is None:
+                version = held[1] if held else 0
+            if held is not None:
+                if version < held[1]:
+                    return
+                self._database.execute("DELETE FROM words WHERE rowid = ?", (held[0],))
+            if change.product is not None:
+                self._put(change.product, version=version)
+            else:
+                # The row stays, so that an older change cannot bring the product back.
+                self._database.execute(
+                    "INSERT INTO shelf (product_id, version, on_sale, category, brand, in_stock) "
+                    "VALUES (?, ?, 0, '', '', 0) "
+                    "ON CONFLICT (product_id) DO UPDATE SET version = excluded.version, on_sale = 0",
+                    (change.product_id, version),
+                )
+
+    def search(self, text: str | None, *, limit: int = 100, where: Filter | None = None) -> list[str]:
+        """Return the ids of products that share a word with the text, best first.
+
+        A product that has more of the words, or rarer ones, comes first. What
+        looks like query syntax is read as words. Without words (a query that is
+        only a picture) the shop finds nothing.
+        """
+        words = _words_of(text)
+        if not words or limit < 1:
+            return []
+        conditions, values = _conditions(where)
+        # Quoted, a word is a word, whatever FTS5 would make of it.
+        match = " OR ".join(f'"{word}"' for word in words)
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT shelf.product_id FROM words JOIN shelf ON shelf.number = words.rowid "  # noqa: S608
+                f"WHERE words MATCH ? AND shelf.on_sale{conditions} "
+                f"ORDER BY bm25(words, {_WEIGHTS}), shelf.product_id LIMIT ?",
+                (match, *values, limit),
+            ).fetchall()
+        return [product_id for (product_id,) in rows]
+
+    def __len__(self) -> int:
+        """How many products are on sale."""
+        with self._lock:
+            return int(self._database.execute("SELECT count(*) FROM shelf WHERE on_sale").fetchone()[0])
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._database.close()
+
+    def _put(self, product: Product, *, version: int) -> None:
+        number = self._database.execute(
+            "INSERT INTO shelf (product_id, version, on_sale, category, brand, price, in_stock) "
+            "VALUES (?, ?, 1, ?, ?, ?, ?) "
+            "ON CONFLICT (product_id) DO UPDATE SET version = excluded.version, on_sale = 1, "
+            "category = excluded.category, brand = excluded.brand, price = excluded.price, "
+            "in_stock = excluded.in_stock RETURNING number",
+            (product.product_id, version, product.category, product.brand, product.price, product.in_stock),
+        ).fetchone()[0]
+        self._database.execute(
+            "INSERT INTO words (rowid, title, description, category, brand, attributes) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                number,
+                product.title,
+                product.description,
+                product.category,
+                product.brand,
+                " ".join(product.attributes.values()),
+            ),
+        )
+
+
+def _words_of(text: str | None) -> list[str]:
+    found = list(dict.fromkeys(re.findall(r"[^\W_]+", (text or "").lower())))
+    telling = [word for word in found if word not in _STOP_WORDS]
+    return (telling or found)[:_MAX_WORDS]
+
+
+def _conditions(where: Filter | None) -> tuple[str, list[str | float | bool]]:
+    if where is None:
+        return "", []
+    wanted = {
+        "category = ?": where.category,
+        "brand = ?": where.brand,
+        "price >= ?": where.price_min,
+        "price <= ?": where.price_max,
+        "in_stock = ?": where.in_stock,
+    }
+    asked = {rule: value for rule, value in wanted.items() if value is not None}
+    return "".join(f" AND shelf.{rule}" for rule in asked), list(asked.values())
