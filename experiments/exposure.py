@@ -97,7 +97,9 @@ class Outcome:
     def __post_init__(self) -> None:
         _check_event(self.event_id, self.unit_id, self.occurred_at)
         if self.kind not in ("click", "add_to_cart", "order"):
-            raise InvalidEvent(f"outcome {self.event_id!r}: kind is {self.kind!r}, must be click, add_to_cart or order")
+            raise InvalidEvent(
+                f"outcome {self.event_id!r}: kind is {self.kind!r}, must be click, add_to_cart or order"
+            )
         if self.revenue is not None and not isfinite(self.revenue):
             raise InvalidEvent(f"outcome {self.event_id!r}: revenue is {self.revenue}, must be finite")
 

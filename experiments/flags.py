@@ -14,7 +14,6 @@ from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import FlagResolutionDetails, FlagValueType, Reason
 from openfeature.provider import AbstractProvider, Metadata
 
-
 from .assignment import Decision, assign
 from .definition import Experiments
 from .errors import InvalidUnit

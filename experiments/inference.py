@@ -1,0 +1,209 @@
+"""Differences between two variants, with intervals and p-values, from moments alone.
+
+The unit of analysis is the unit that was randomised: a ratio such as clicks
+per search gets its variance by the delta method (Deng, Knoblich and Lu 2018),
+never from counting impressions. A lift has its p-value and its interval from
+one statistic, so they cannot disagree:
+
+log-ratio    log(treatment / control), where both are clearly away from zero
+Fieller      otherwise; its p-value is Welch's for the difference
+
+What cannot be computed has a reason in words; no number here is ever NaN.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import exp, expm1, isfinite, log, sqrt
+
+from scipy import stats
+
+from .definition import Metric
+from .metrics import Moments, column_of
+
+ALPHA = 0.05  # 95% intervals
+
+# Nearer to zero than this many standard errors, a value is not divided by.
+CLEARLY_AWAY = 3.0
+
+# Above this many degrees of freedom, Student's t is the normal to three digits.
+MANY = 1_000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A metric in one variant: its value and the variance of that value, or the reason for neither."""
+
+    count: int
+    value: float | None
+    variance: float | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One metric, two variants.
+
+    Attributes:
+        lift: (treatment - control) / |control|.
+        statistic: what the p-value and the lift's interval both come from.
+        p_adjusted: Holm over the primary metrics; None for the others.
+        method: `log-ratio`, `Fieller`, or empty if nothing could be computed.
+        reason: why a number is missing, in words.
+    """
+
+    metric: str
+    control: str
+    treatment: str
+    n_control: int
+    n_treatment: int
+    control_value: float | None
+    treatment_value: float | None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    lift: float | None = None
+    lift_low: float | None = None
+    lift_high: float | None = None
+    lift_standard_error: float | None = None
+    statistic: float | None = None
+    p_value: float | None = None
+    p_adjusted: float | None = None
+    method: str = ""
+    reason: str = ""
+
+
+def estimate(metric: Metric, moments: Moments, *, variant: str) -> Estimate:
+    """A metric's value in one variant."""
+    column, below, count = column_of(metric), metric.denominator, moments.count
+    if count == 0:
+        return Estimate(count=0, value=None, variance=None, reason=f"{variant} has no units")
+    if column not in moments.columns:
+        return Estimate(count=count, value=None, variance=None, reason=f"no unit has any {metric.numerator}: nothing to cap")
+    base = 1.0 if below is None else moments.mean(below)
+    if base == 0:
+        return Estimate(count=count, value=None, variance=None, reason=f"{variant} has no {below}")
+    value = moments.mean(column) / base
+    if count == 1:
+        return Estimate(count=1, value=value, variance=None, reason=f"{variant} has one unit only")
+    variance = moments.covariance(column, column)
+    if below is not None:
+        variance += value**2 * moments.covariance(below, below) - 2 * value * moments.covariance(column, below)
+    # A ratio that is the same for every unit can come out a hair below zero.
+    return Estimate(count=count, value=value, variance=max(variance, 0.0) / (count * base**2))
+
+
+def compare(
+    metric: Metric, control: Moments, treatment: Moments, *, names: tuple[str, str], alpha: float = ALPHA
+) -> Comparison:
+    """Compare a metric in two variants; `names` are control's and treatment's."""
+    ours, theirs = estimate(metric, control, variant=names[0]), estimate(metric, treatment, variant=names[1])
+    plain = Comparison(
+        metric=metric.name,
+        control=names[0],
+        treatment=names[1],
+        n_control=ours.count,
+        n_treatment=theirs.count,
+        control_value=ours.value,
+        treatment_value=theirs.value,
+    )
+    reason = ours.reason or theirs.reason
+    if reason:
+        return replace(plain, reason=reason)
+    return compare_estimates(plain, ours, theirs, alpha=alpha)
+
+
+def compare_estimates(plain: Comparison, control: Estimate, treatment: Estimate, *, alpha: float) -> Comparison:
+    """Fill in a comparison from two values and their variances."""
+    c, t, vc, vt = control.value, treatment.value, control.variance, treatment.variance
+    if c is None or t is None or vc is None or vt is None:
+        return replace(plain, reason=control.reason or treatment.reason)
+    if not all(isfinite(number) for number in (c, t, vc, vt)):
+        return replace(plain, reason="the logs hold a number that is not finite")
+    error = sqrt(vc + vt)
+    if error == 0:
+        same = "every unit has the same value" if c == t else "no unit differs from its own variant"
+        return replace(plain, difference=t - c, reason=f"no variation: {same}")
+    df = _welch_df(vc, vt, control.count, treatment.count)
+    reach = _quantile(alpha, df) * error
+    with_difference = replace(plain, difference=t - c, difference_low=t - c - reach, difference_high=t - c + reach)
+    if c * t > 0 and abs(c) > CLEARLY_AWAY * sqrt(vc) and abs(t) > CLEARLY_AWAY * sqrt(vt):
+        return _log_ratio(with_difference, control, treatment, alpha=alpha)
+    return _fieller(with_difference, control, treatment, alpha=alpha)
+
+
+def adjust(comparisons: Sequence[Comparison], metrics: Sequence[Metric]) -> list[Comparison]:
+    """Give the primary comparisons their Holm-adjusted p-values; the others stay as they are."""
+    from statsmodels.stats.multitest import multipletests  # slow to import, used once per report
+
+    primaries = {metric.name for metric in metrics if metric.role == "primary"}
+    family = [i for i, it in enumerate(comparisons) if it.metric in primaries and it.p_value is not None]
+    adjusted = list(comparisons)
+    if family:
+        _, values, _, _ = multipletests([comparisons[i].p_value for i in family], method="holm")
+        for i, value in zip(family, values, strict=True):
+            adjusted[i] = replace(comparisons[i], p_adjusted=float(value))
+    return adjusted
+
+
+def _log_ratio(found: Comparison, control: Estimate, treatment: Estimate, *, alpha: float) -> Comparison:
+    c, t, vc, vt = _numbers(control, treatment)
+    sign = 1.0 if c > 0 else -1.0  # a control of -10 that becomes -5 has risen by half
+    from_control, from_treatment = vc / c**2, vt / t**2
+    error = sqrt(from_control + from_treatment)
+    df = _welch_df(from_control, from_treatment, control.count, treatment.count)
+    centre = log(t / c)
+    reach = _quantile(alpha, df) * error
+    ends = sorted((sign * expm1(centre - reach), sign * expm1(centre + reach)))
+    return replace(
+        found,
+        lift=sign * expm1(centre),
+        lift_low=ends[0],
+        lift_high=ends[1],
+        lift_standard_error=exp(centre) * error,
+        statistic=sign * centre / error,
+        p_value=_p_value(centre / error, df),
+        method="log-ratio",
+    )
+
+
+def _fieller(found: Comparison, control: Estimate, treatment: Estimate, *, alpha: float) -> Comparison:
+    c, t, vc, vt = _numbers(control, treatment)
+    error = sqrt(vc + vt)
+    df = _welch_df(vc, vt, control.count, treatment.count)
+    statistic = (t - c) / error
+    tested = replace(found, statistic=statistic, p_value=_p_value(statistic, df), method="Fieller")
+    reach = _quantile(alpha, df) ** 2
+    leading = c**2 - reach * vc
+    if leading <= 0:
+        return replace(
+            tested, reason=f"{found.control} is not clearly different from zero: no lift; see the difference"
+        )
+    root = sqrt(max((t * c) ** 2 - leading * (t**2 - reach * vt), 0.0))
+    sign = 1.0 if c > 0 else -1.0
+    ends = sorted(sign * ((t * c + way * root) / leading - 1) for way in (-1, 1))
+    return replace(
+        tested,
+        lift=(t - c) / abs(c),
+        lift_low=ends[0],
+        lift_high=ends[1],
+        lift_standard_error=sqrt(vt + (t / c) ** 2 * vc) / abs(c),
+    )
+
+
+def _numbers(control: Estimate, treatment: Estimate) -> tuple[float, float, float, float]:
+    numbers = (control.value, treatment.value, control.variance, treatment.variance)
+    c, t, vc, vt = (number if number is not None else 0.0 for number in numbers)
+    return c, t, vc, vt
+
+
+def _welch_df(vc: float, vt: float, n_control: int, n_treatment: int) -> float:
+    below = vc**2 / (n_control - 1) + vt**2 / (n_treatment - 1)
+    return (vc + vt) ** 2 / below if below > 0 else MANY
+
+
+def _quantile(alpha: float, df: float) -> float:
+    return float(stats.norm.isf(alpha / 2) if df >= MANY else stats.t.isf(alpha / 2, df))
+
+
+def _p_value(statistic: float, df: float) -> float:
+    return float(2 * (stats.norm.sf(abs(statistic)) if df >= MANY else stats.t.sf(abs(statistic), df)))

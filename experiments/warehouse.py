@@ -1,0 +1,326 @@
+"""Archived logs to aggregates, by DuckDB over Parquet.
+
+The archive is `exposures/day=*/*.parquet` and `outcomes/day=*/*.parquet`; the
+folders' names are not trusted, the events' own times are. Repeated events count
+once, and what does not count is counted.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from . import unit_query
+from .definition import COLUMNS, Experiment
+from .errors import InvalidData
+from .metrics import Aggregates, Arm, Counts, Moments, Slice, column_of
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+_NEEDED = {
+    "exposures": (
+        *("event_id", "experiment", "variant", "unit_id", "occurred_at"),
+        *("served", "triggered", "reason", "degraded", "latency_ms"),
+    ),
+    "outcomes": ("event_id", "kind", "unit_id", "occurred_at", "revenue", "currency"),
+}
+
+
+def collect(experiment: Experiment, logs: Path, *, until: datetime | None = None) -> Aggregates:
+    """Scan the archive once, from the experiment's start.
+
+    Args:
+        until: events from then on are left out; by default, the midnight (UTC)
+            after the last exposure. Never later than the planned end.
+
+    Raises:
+        InvalidData: the archive is missing, unreadable or lacks a column, or
+            holds no exposure in the window.
+    """
+    with _connection() as connection:
+        for kind, needed in _NEEDED.items():
+            _open_log(connection, logs, kind, needed)
+        connection.execute(unit_query.EXPOSURES, {"experiment": experiment.name})
+        until = min(_until(connection, experiment, logs, until), experiment.planned_end)
+        scan = _Scan(connection, experiment, until)
+        scan.build()
+        return scan.aggregates()
+
+
+class _Scan:
+    """One pass: the tables, then what is read off them."""
+
+    def __init__(self, connection: Any, experiment: Experiment, until: datetime) -> None:
+        self._connection = connection
+        self._experiment = experiment
+        self._until = until
+        self._every = timedelta(days=experiment.look_every_days)
+        self._parameters = {
+            "start_us": _us(experiment.start),
+            "until_us": _us(until),
+            "every_us": self._every // _MICROSECOND,
+            "attribution_us": timedelta(days=experiment.attribution_days) // _MICROSECOND,
+            "variants": [variant.name for variant in experiment.variants],
+        }
+
+    def build(self) -> None:
+        """Make the tables, and refuse a window with nothing in it."""
+        self._run(unit_query.SEARCHES)
+        if self._number("SELECT count(*) FROM search") == 0:
+            raise InvalidData(self._why_nothing())
+        for step in (unit_query.UNITS, unit_query.OUTCOMES, unit_query.UNIT_WEEKS):
+            self._run(step)
+        # From here on floats are added: one thread, one order, the same bytes every time.
+        self._connection.execute("SET threads = 1")
+
+    def aggregates(self) -> Aggregates:
+        """Read everything off the tables."""
+        experiment = self._experiment
+        caps = self._caps()
+        starts = [experiment.start + week * self._every for week in range(self._weeks())]
+        ends = [min(start + self._every, self._until) for start in starts]
+        return Aggregates(
+            experiment=experiment.name,
+            signature=experiment.signature,
+            since=experiment.start,
+            until=self._until,
+            currencies=self._texts(
+                "SELECT DISTINCT currency FROM outcome WHERE fate = 'counted' AND kind = 'order' AND revenue <> 0"
+            ),
+            caps=caps,
+            counts=self._counts(),
+            arms=self._arms(),
+            searches_per_day=self._searches_per_day(),
+            looks=tuple(
+                Slice(since=experiment.start, until=end, moments=self._moments(0, week, caps))
+                for week, end in enumerate(ends)
+            ),
+            weeks=tuple(
+                Slice(since=start, until=end, moments=self._moments(week, week, caps))
+                for week, (start, end) in enumerate(zip(starts, ends, strict=True))
+            ),
+        )
+
+    def _weeks(self) -> int:
+        return -((self._experiment.start - self._until) // self._every)
+
+    def _caps(self) -> dict[str, float]:
+        """One value per capped column, from the units of all variants that have any of it."""
+        caps = {}
+        for metric in self._experiment.metrics:
+            if metric.cap_quantile is None:
+                continue
+            value = self._number(
+                f"SELECT quantile_cont(total, {metric.cap_quantile}) FROM"  # noqa: S608 - names from the definition
+                f" (SELECT CAST(sum({metric.numerator}) AS DOUBLE) AS total FROM unit_week GROUP BY unit_id)"
+                " WHERE total > 0"
+            )
+            if value is not None:
+                caps[column_of(metric)] = value
+        return caps
+
+    def _moments(self, first_week: int, last_week: int, caps: dict[str, float]) -> dict[str, Moments]:
+        capped = {column: f"least({column.partition('@')[0]}, {value!r})" for column, value in caps.items()}
+        names = (*COLUMNS, *capped)
+        totals = ", ".join(f"CAST(sum({column}) AS DOUBLE) AS {column}" for column in COLUMNS)
+        cut = "".join(f', {expression} AS "{column}"' for column, expression in capped.items())
+        means = ", ".join(f'favg("{column}")' for column in names)
+        pairs = [(i, j) for i in range(len(names)) for j in range(i, len(names))]
+        products = ", ".join(f'covar_pop("{names[i]}", "{names[j]}") * count(*)' for i, j in pairs)
+        rows = self._rows(
+            f"WITH total AS (SELECT variant, unit_id, {totals} FROM unit_week"  # noqa: S608 - names from the definition
+            f" WHERE week BETWEEN {first_week} AND {last_week} GROUP BY variant, unit_id),"
+            f" unit_row AS (SELECT *{cut} FROM total)"
+            f" SELECT variant, count(*), {means}, {products} FROM unit_row GROUP BY variant ORDER BY variant"
+        )
+        return {
+            variant: Moments(
+                columns=names,
+                count=count,
+                means=tuple(numbers[: len(names)]),
+                comoments=_square(dict(zip(pairs, numbers[len(names) :], strict=True)), len(names)),
+            )
+            for variant, count, *numbers in rows
+        }
+
+    def _arms(self) -> tuple[Arm, ...]:
+        speeds = {variant: rest for variant, *rest in self._rows(unit_query.ARMS)}
+        totals = ", ".join(f"sum({column})" for column in COLUMNS)
+        sums = {
+            variant: (units, dict(zip(COLUMNS, numbers, strict=True)))
+            for variant, units, *numbers in self._rows(
+                f"SELECT variant, count(DISTINCT unit_id), {totals} FROM unit_week GROUP BY variant"  # noqa: S608 - fixed names
+            )
+        }
+        return tuple(
+            _arm(
+                variant.name, *sums.get(variant.name, (0, {})), *speeds.get(variant.name, (None, None, None))
+            )
+            for variant in self._experiment.variants
+        )
+
+    def _searches_per_day(self) -> dict[str, dict[str, int]]:
+        days: dict[str, dict[str, int]] = {}
+        for day, variant, searches in sorted(self._rows(unit_query.SEARCHES_PER_DAY)):
+            date = (self._experiment.start + timedelta(days=day)).date().isoformat()
+            days.setdefault(date, {})[variant] = searches
+        return days
+
+    def _counts(self) -> Counts:
+        fates = dict(self._rows("SELECT fate, count(*) FROM outcome GROUP BY fate"))
+        inside = "at_us >= $start_us AND at_us < $until_us"
+        return Counts(
+            exposure_rows=self._number("SELECT coalesce(sum(copies), 0) FROM exposure"),
+            exposure_repeats=self._number("SELECT coalesce(sum(copies - 1), 0) FROM exposure"),
+            exposures_counted=self._number("SELECT count(*) FROM search"),
+            exposures_outside_window=self._number(f"SELECT count(*) FROM exposure WHERE NOT ({inside})"),  # noqa: S608
+            exposures_by_other_reason=self._tally(
+                f"SELECT reason, count(*) FROM exposure WHERE {inside} AND reason <> 'assigned' GROUP BY reason"  # noqa: S608
+            ),
+            exposures_of_unplanned_variants=self._tally(
+                f"SELECT variant, count(*) FROM exposure WHERE {inside} AND reason = 'assigned'"  # noqa: S608
+                " AND NOT list_contains($variants, variant) GROUP BY variant"
+            ),
+            outcome_rows=self._number("SELECT coalesce(sum(copies), 0) FROM outcome"),
+            outcome_repeats=self._number("SELECT coalesce(sum(copies - 1), 0) FROM outcome"),
+            outcomes_counted=fates.get("counted", 0),
+            outcomes_outside_window=fates.get("outside_window", 0),
+            outcomes_without_exposure=fates.get("without_exposure", 0),
+            outcomes_before_exposure=fates.get("before_exposure", 0),
+            outcomes_too_late=fates.get("too_late", 0),
+            outcomes_of_crossed_units=fates.get("of_crossed_units", 0),
+            units=self._number("SELECT count(*) FROM unit"),
+            crossed_units=self._number("SELECT count(*) FROM unit WHERE crossed"),
+        )
+
+    def _why_nothing(self) -> str:
+        experiment = self._experiment
+        first, last, count = self._rows("SELECT min(at_us), max(at_us), count(*) FROM exposure")[0]
+        window = f"[{experiment.start.isoformat()}, {self._until.isoformat()})"
+        if not count:
+            return f"no exposure of experiment {experiment.name!r} in the logs; is the archiver running?"
+        reasons = ", ".join(
+            f"{reason} {n}"
+            for reason, n in self._tally("SELECT reason, count(*) FROM exposure GROUP BY reason").items()
+        )
+        return (
+            f"no exposure of experiment {experiment.name!r} in {window} that was assigned a planned variant;"
+            f" the logs hold {count} from {_moment(first).isoformat()} to {_moment(last).isoformat()}"
+            f" (by reason: {reasons}); check the definition's start, variants and --until"
+        )
+
+    def _run(self, query: str) -> Any:
+        wanted = {name: value for name, value in self._parameters.items() if f"${name}" in query}
+        try:
+            return self._connection.execute(query, wanted)
+        except duckdb.Error as error:
+            raise InvalidData(f"the logs cannot be analysed: {error}") from error
+
+    def _rows(self, query: str) -> list[tuple[Any, ...]]:
+        return self._run(query).fetchall()  # type: ignore[no-any-return]
+
+    def _number(self, query: str) -> Any:
+        return self._rows(query)[0][0]
+
+    def _texts(self, query: str) -> tuple[str, ...]:
+        return tuple(sorted(str(text or "") for (text,) in self._rows(query)))
+
+    def _tally(self, query: str) -> dict[str, int]:
+        return {str(name): count for name, count in sorted(self._rows(query), key=str)}
+
+
+@contextmanager
+def _connection() -> Iterator[Any]:
+    connection = duckdb.connect(":memory:")
+    try:
+        yield connection
+    except duckdb.Error as error:
+        raise InvalidData(f"the logs cannot be analysed: {error}") from error
+    finally:
+        connection.close()
+
+
+def _open_log(connection: Any, logs: Path, kind: str, needed: Sequence[str]) -> None:
+    """A view `exposure_log` or `outcome_log` over the files of a kind."""
+    files = sorted(
+        path for path in (logs / kind).glob("**/*.parquet") if not path.name.startswith((".", "_"))
+    )
+    if not files:
+        raise InvalidData(
+            f"no Parquet files under {logs / kind}; archive the {kind} first, or point --logs at the archive"
+        )
+    for file in files:
+        try:
+            relation = connection.read_parquet(str(file), hive_partitioning=False)
+        except duckdb.Error as error:
+            raise InvalidData(
+                f"{file} ({file.stat().st_size} bytes) is not readable Parquet: {error}"
+            ) from error
+        missing = [name for name in needed if name not in relation.columns]
+        if missing:
+            raise InvalidData(f"{file} has no column {missing[0]!r}; {kind} need {', '.join(needed)}")
+    everything = connection.read_parquet(
+        [str(file) for file in files], hive_partitioning=False, union_by_name=True
+    )
+    everything.create_view(f"{kind[:-1]}_log")
+
+
+def _until(connection: Any, experiment: Experiment, logs: Path, until: datetime | None) -> datetime:
+    if until is None:
+        (last_us,) = connection.execute("SELECT max(at_us) FROM exposure").fetchone()
+        if last_us is None:
+            raise InvalidData(
+                f"no exposure of experiment {experiment.name!r} under {logs}; is the archiver running?"
+            )
+        last = _moment(last_us)
+        until = last.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    if until <= experiment.start:
+        raise InvalidData(
+            f"nothing to report until {until.isoformat()}: {experiment.name!r} starts {experiment.start.isoformat()}"
+        )
+    return until
+
+
+def _arm(
+    variant: str,
+    units: int,
+    sums: dict[str, Any],
+    p50: float | None,
+    p95: float | None,
+    triggered: float | None,
+) -> Arm:
+    searches = int(sums.get("searches", 0))
+
+    def share(column: str) -> float | None:
+        return float(sums[column]) / searches if searches else None
+
+    return Arm(
+        variant=variant,
+        units=units,
+        searches=searches,
+        clicks=int(sums.get("clicks", 0)),
+        add_to_carts=int(sums.get("add_to_carts", 0)),
+        orders=int(sums.get("orders", 0)),
+        revenue=float(sums.get("revenue", 0)),
+        latency_p50_ms=p50,
+        latency_p95_ms=p95,
+        degraded_share=share("degraded_searches"),
+        empty_share=share("empty_searches"),
+        triggered_share=triggered,
+    )
+
+
+def _square(upper: dict[tuple[int, int], float], size: int) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(upper[min(i, j), max(i, j)] for j in range(size)) for i in range(size))
+
+
+def _us(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def _moment(us: int) -> datetime:
+    return _EPOCH + us * _MICROSECOND
