@@ -1,0 +1,169 @@
+"""UniECS search as a channel: the query's vector, then the nearest products.
+
+Follows the alias: when the index is switched, the next requests ask the new
+collection, without a restart. A collection of another model's vectors is never
+searched: the channel is `off` until encoder and collection agree again.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from threading import Lock
+
+import structlog
+
+from experiments.exposure import QueryKind
+from product_index.encoder import Encoder, UnreadablePicture
+from product_index.errors import ModelMismatch, Retryable, UnknownCollection
+from product_index.vector_store import Hit, VectorDatabase, VectorStore
+from recall_plugin.query import ChannelAnswer, ChannelRequest, Query
+from recall_plugin.query_vectors import DEFAULT_CAPACITY, QueryVectors, Vector
+from recall_plugin.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+NO_FLOOR = -1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """What the alias led to when last looked at: a store, or why there is none."""
+
+    store: VectorStore | None
+    reason: str = ""
+
+
+class UniecsChannel:
+    """The channel `uniecs`.
+
+    Args:
+        floors: by query kind, the cosine below which a hit is not relevant.
+        follow_alias_s: how long an alias is trusted before it is looked up again.
+        clock: monotonic seconds, as in the requests' deadlines.
+    """
+
+    name = "uniecs"
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        database: VectorDatabase,
+        *,
+        alias: str,
+        floors: Mapping[QueryKind, float] | None = None,
+        follow_alias_s: float = 1.0,
+        cache_capacity: int = DEFAULT_CAPACITY,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._encoder = encoder
+        self._database = database
+        self._alias = alias
+        self._floors = dict(floors or {})
+        self._follow_alias_s = follow_alias_s
+        self._vectors = QueryVectors(encoder, capacity=cache_capacity)
+        self._clock = clock
+        self._looking = Lock()
+        self._look_again_s = float("-inf")
+        self._serving: Serving | None = None
+
+    def find(self, request: ChannelRequest) -> ChannelAnswer:
+        """The nearest products above the floor."""
+        serving = self._follow()
+        if serving.store is None:
+            return ChannelAnswer(status="off", reason=serving.reason)
+        query, unread = request.query, ""
+        try:
+            vector = self._vector(query, request)
+        except UnreadablePicture as error:
+            # The shopper's image is at fault, not the channel: what else was asked is answered.
+            unread = str(error)
+            if not query.has_text:
+                return self._answer(serving.store, (), unread)
+            query = Query(text=query.text, filters=query.filters, limit=query.limit)
+            vector = self._vector(query, request)
+        if vector is None or self._clock() >= request.deadline_s:
+            return ChannelAnswer(
+                status="timeout", reason="no time left to search after the query was embedded"
+            )
+        try:
+            (hits,) = serving.store.search(vector[None, :], limit=request.limit, where=query.filters)
+        except (Retryable, UnknownCollection):
+            self._look_again_s = float("-inf")  # the collection may have been switched and dropped
+            raise
+        floor = self._floors.get(query.kind, NO_FLOOR)
+        relevant = tuple(hit for hit in hits if hit.score >= floor) if floor > NO_FLOOR else tuple(hits)
+        return self._answer(serving.store, relevant, unread)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._database.close()
+
+    def _vector(self, query: Query, request: ChannelRequest) -> Vector | None:
+        return self._vectors.vector(query, wait_s=request.deadline_s - self._clock())
+
+    def _answer(self, store: VectorStore, hits: tuple[Hit, ...], unread: str) -> ChannelAnswer:
+        return ChannelAnswer(
+            status="partial" if unread else "ok",
+            hits=hits,
+            index_version=store.name,
+            model_id=store.spec.model_id,
+            reason=unread,
+        )
+
+    def _follow(self) -> Serving:
+        """What the alias means, looked up at most once per interval, by one thread."""
+        if self._serving is not None and self._clock() < self._look_again_s:
+            return self._serving
+        # Others go on with what they know while one looks; only the very first wait.
+        if not self._looking.acquire(blocking=self._serving is None):
+            return self._serving or Serving(store=None, reason="the index is being opened")
+        try:
+            now_s = self._clock()
+            if self._serving is None or now_s >= self._look_again_s:
+                self._serving = self._look(self._serving)
+                self._look_again_s = now_s + self._follow_alias_s
+            return self._serving
+        finally:
+            self._looking.release()
+
+    def _look(self, known: Serving | None) -> Serving:
+        try:
+            name = self._database.resolve(self._alias) or self._alias
+            if known is not None and known.store is not None and known.store.name == name:
+                return known
+            store = self._database.open(name)
+            self._refuse_another_space(store)
+        except Retryable:
+            if known is None:
+                raise
+            return known  # the database does not answer: what was served is still right
+        except (ModelMismatch, UnknownCollection) as error:
+            if known is None or known.reason != str(error):
+                log.warning("channel_off", channel=self.name, why=str(error))
+            return Serving(store=None, reason=str(error))
+        log.info("index_followed", channel=self.name, alias=self._alias, collection=store.name)
+        return Serving(store=store)
+
+    def _refuse_another_space(self, store: VectorStore) -> None:
+        if store.spec.model_id != self._encoder.model_id:
+            raise ModelMismatch(
+                f"collection {store.name!r} holds vectors of model {store.spec.model_id!r}, "
+                f"the encoder is {self._encoder.model_id!r}; point UNIECS_MODEL at the collection's model, "
+                "or refresh the index"
+            )
+
+
+def from_settings(settings: Settings) -> UniecsChannel:
+    """The channel as the environment describes it; the entry point `uniecs`."""
+    from product_index.build import build_database, build_encoder
+    from product_index.settings import Settings as IndexSettings
+
+    index = IndexSettings()
+    return UniecsChannel(
+        build_encoder(index),
+        build_database(index),
+        alias=index.product_alias,
+        floors={"text": settings.floor_text, "image": settings.floor_image, "both": settings.floor_both},
+        follow_alias_s=settings.follow_alias_ms / 1000,
+        cache_capacity=settings.query_cache,
+    )

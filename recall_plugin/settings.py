@@ -1,0 +1,68 @@
+"""What the environment may say about recall. Read once, at the door.
+
+The index's own settings (MILVUS_URI, UNIECS_MODEL, PRODUCT_ALIAS) are
+product_index's; a channel that needs them reads them there.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .errors import InvalidSettings
+
+Cosine = Annotated[float, Field(ge=-1, le=1)]
+
+
+class Settings(BaseSettings):
+    """Recall, by environment or `.env`.
+
+    Attributes:
+        experiment: the flag that decides.
+        experiments: folder of definitions; None for the packaged ones.
+        grace_ms: how long the join waits for channels once the base is ready.
+        budget_ms: after this a channel's answer can be of no use: it gives up.
+        in_flight: requests at a time per channel; more are shed.
+        switches: the kill switches' file (see `recall_plugin.switches`).
+        strict_channels: a channel that cannot be loaded is an error, not a warning.
+        floor_text, floor_image, floor_both: cosine below which a hit is not
+            relevant, per query kind; -1 is no floor.
+        follow_alias_ms: how often the product alias is looked up.
+        query_cache: how many query vectors are kept.
+        kafka_bootstrap: where exposures and outcomes go.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="RECALL_", env_file=".env", extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    experiment: str = "uniecs-recall"
+    experiments: Path | None = Field(default=None, validation_alias="EXPERIMENTS")
+    grace_ms: Annotated[float, Field(ge=0, le=10_000)] = 0.0
+    budget_ms: Annotated[float, Field(gt=0, le=60_000)] = 1_000.0
+    in_flight: Annotated[int, Field(ge=1, le=256)] = 8
+    switches: Path | None = None
+    strict_channels: bool = False
+    floor_text: Cosine = -1.0
+    floor_image: Cosine = -1.0
+    floor_both: Cosine = -1.0
+    follow_alias_ms: Annotated[float, Field(gt=0, le=60_000)] = 500.0
+    query_cache: Annotated[int, Field(ge=1)] = 20_000
+    kafka_bootstrap: str = Field(default="", validation_alias="KAFKA_BOOTSTRAP")
+
+
+def read_settings() -> Settings:
+    """The settings of this environment.
+
+    Raises:
+        InvalidSettings: naming each variable, its value and the rule.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc'])} is {fault['input']!r}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise InvalidSettings(f"{faults}. Correct the environment or .env") from error
