@@ -19,7 +19,27 @@ from product_index.vector_store import Filter
 _WEIGHTS = "8.0, 1.0, 3.0, 2.0, 3.0"
 # A query of more words than this is a pasted text; its first words will do.
 _MAX_WORDS = 32
-_STOP_WORDS = frozenset("a an and at by for from in is it me my of on or some the to with".split())
+_STOP_WORDS = frozenset(
+    (
+        "a",
+        "an",
+        "and",
+        "at",
+        "by",
+        "for",
+        "from",
+        "in",
+        "is",
+        "it",
+        "of",
+        "on",
+        "or",
+        "some",
+        "the",
+        "to",
+        "with",
+    )
+)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS shelf (
