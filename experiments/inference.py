@@ -78,7 +78,12 @@ def estimate(metric: Metric, moments: Moments, *, variant: str) -> Estimate:
     if count == 0:
         return Estimate(count=0, value=None, variance=None, reason=f"{variant} has no units")
     if column not in moments.columns:
-        return Estimate(count=count, value=None, variance=None, reason=f"no unit has any {metric.numerator}: nothing to cap")
+        return Estimate(
+            count=count,
+            value=None,
+            variance=None,
+            reason=f"no unit has any {metric.numerator}: nothing to cap",
+        )
     base = 1.0 if below is None else moments.mean(below)
     if base == 0:
         return Estimate(count=count, value=None, variance=None, reason=f"{variant} has no {below}")
@@ -87,7 +92,9 @@ def estimate(metric: Metric, moments: Moments, *, variant: str) -> Estimate:
         return Estimate(count=1, value=value, variance=None, reason=f"{variant} has one unit only")
     variance = moments.covariance(column, column)
     if below is not None:
-        variance += value**2 * moments.covariance(below, below) - 2 * value * moments.covariance(column, below)
+        variance += value**2 * moments.covariance(below, below) - 2 * value * moments.covariance(
+            column, below
+        )
     # A ratio that is the same for every unit can come out a hair below zero.
     return Estimate(count=count, value=value, variance=max(variance, 0.0) / (count * base**2))
 
@@ -112,7 +119,9 @@ def compare(
     return compare_estimates(plain, ours, theirs, alpha=alpha)
 
 
-def compare_estimates(plain: Comparison, control: Estimate, treatment: Estimate, *, alpha: float) -> Comparison:
+def compare_estimates(
+    plain: Comparison, control: Estimate, treatment: Estimate, *, alpha: float
+) -> Comparison:
     """Fill in a comparison from two values and their variances."""
     c, t, vc, vt = control.value, treatment.value, control.variance, treatment.variance
     if c is None or t is None or vc is None or vt is None:
@@ -125,7 +134,9 @@ def compare_estimates(plain: Comparison, control: Estimate, treatment: Estimate,
         return replace(plain, difference=t - c, reason=f"no variation: {same}")
     df = _welch_df(vc, vt, control.count, treatment.count)
     reach = _quantile(alpha, df) * error
-    with_difference = replace(plain, difference=t - c, difference_low=t - c - reach, difference_high=t - c + reach)
+    with_difference = replace(
+        plain, difference=t - c, difference_low=t - c - reach, difference_high=t - c + reach
+    )
     if c * t > 0 and abs(c) > CLEARLY_AWAY * sqrt(vc) and abs(t) > CLEARLY_AWAY * sqrt(vt):
         return _log_ratio(with_difference, control, treatment, alpha=alpha)
     return _fieller(with_difference, control, treatment, alpha=alpha)

@@ -1,0 +1,201 @@
+"""The weekly page: one HTML file that needs nothing else, and its numbers as JSON.
+
+Poured from a result; adds no number of its own and asks no clock, so the same
+result gives the same bytes.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+from . import plots
+from .analysis import Result
+
+_MINUS = "−"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenReport:
+    """Where a report was put."""
+
+    page: Path
+    numbers: Path
+
+
+def to_json(result: Result) -> str:
+    """The result as JSON text."""
+    return json.dumps(result, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def render(result: Result) -> str:
+    """The page."""
+    main = [row for row in result["comparisons"] if row["treatment"] == result["verdict"]["treatment"]]
+    statuses = [check["status"] for check in result["checks"]]
+    return (
+        _environment(result)
+        .get_template("report.html")
+        .render(
+            **result,
+            rows=main,
+            primaries=[row for row in main if row["role"] == "primary"],
+            revenue=next((row for row in main if row["metric"] == "revenue_per_shopper"), None),
+            scale=plots.common_scale(main),
+            warnings=statuses.count("warn"),
+            failures=statuses.count("fail"),
+            treatment=result["verdict"]["treatment"],
+        )
+    )
+
+
+def write_report(result: Result, folder: Path) -> WrittenReport:
+    """Write `<experiment>-<last day>.html` and `.json`; each appears whole or not at all."""
+    name = f"{result['experiment']['name']}-{result['window']['last_day']}"
+    written = WrittenReport(page=folder / f"{name}.html", numbers=folder / f"{name}.json")
+    write_whole(written.numbers, to_json(result))
+    write_whole(written.page, render(result))
+    return written
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Put a text file in place in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _environment(result: Result) -> Environment:
+    environment = Environment(
+        loader=FunctionLoader(_template),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    currency = result["currency"]
+    environment.filters |= {
+        "day": _day,
+        "lift": _lift,
+        "count": lambda number: f"{number:,}",
+        "share": lambda number: "–" if number is None else f"{number:.2%}",
+        "ms": lambda number: "–" if number is None else f"{number:,.1f} ms",
+        "money": lambda number: _money(number, currency),
+        "p": _p,
+        "value": lambda number, row: _value(number, row, currency),
+        "change": lambda row: _change(row, currency),
+        "between": lambda row: _between(row, currency),
+        "words": _words,
+        "tone": _tone,
+    }
+    environment.globals |= {"interval": plots.interval, "by_look": plots.by_look}
+    return environment
+
+
+def _template(name: str) -> str:
+    return resources.files("experiments.templates").joinpath(name).read_text(encoding="utf-8")
+
+
+def _day(text: str) -> str:
+    day = date.fromisoformat(text[:10])
+    return f"{day.day} {day:%b %Y}"
+
+
+def _lift(number: float | None) -> str:
+    return "–" if number is None else f"{number:+.2%}".replace("-", _MINUS)
+
+
+def _p(number: float | None) -> str:
+    if number is None:
+        return "–"
+    return "< 0.0001" if number < 0.0001 else f"{number:.4f}" if number < 0.01 else f"{number:.3f}"
+
+
+def _money(number: float | None, currency: str) -> str:
+    return "–" if number is None else f"{number:,.2f} {currency}".strip()
+
+
+def _value(number: float | None, row: Mapping[str, Any], currency: str) -> str:
+    if number is None:
+        return "–"
+    if row["shown_as"] == "percent":
+        return f"{number:.2%}"
+    if row["shown_as"] == "money":
+        return _money(number, currency)
+    return f"{number:,.2f} ms" if row["shown_as"] == "ms" else f"{number:,.4g}"
+
+
+def _absolute(row: Mapping[str, Any]) -> bool:
+    """Whether a row is read as a difference: its margin is one, or there is no lift."""
+    return bool(row["margin_kind"] == "absolute" or row["lift"] is None)
+
+
+def _signed(number: float, row: Mapping[str, Any], currency: str) -> str:
+    if row["shown_as"] == "percent":
+        return f"{100 * number:+.2f} points".replace("-", _MINUS)
+    sign = "+" if number >= 0 else _MINUS
+    return sign + _value(abs(number), row, currency)
+
+
+def _change(row: Mapping[str, Any], currency: str) -> str:
+    if not _absolute(row):
+        return _lift(row["lift"])
+    return "–" if row["difference"] is None else _signed(row["difference"], row, currency)
+
+
+def _between(row: Mapping[str, Any], currency: str) -> str:
+    if not _absolute(row) and row["lift_low"] is not None:
+        return f"{_lift(row['lift_low'])} to {_lift(row['lift_high'])}"
+    if row["difference_low"] is None:
+        return ""
+    return (
+        f"{_signed(row['difference_low'], row, currency)} to {_signed(row['difference_high'], row, currency)}"
+    )
+
+
+def _ends(row: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    if _absolute(row):
+        return row["difference_low"], row["difference_high"]
+    return row["lift_low"], row["lift_high"]
+
+
+def _tone(row: Mapping[str, Any]) -> str:
+    """`good`, `bad` or `none`: which way a whole interval lies."""
+    low, high = _ends(row)
+    if low is None or high is None or low <= 0 <= high:
+        return "none"
+    return "good" if (low > 0) is (row["good"] == "up") else "bad"
+
+
+def _words(row: Mapping[str, Any]) -> str:
+    """What a row says, for somebody who reads no statistics."""
+    if row["guardrail"] is not None:
+        margin = (
+            f"{row['margin']:.0%}"
+            if row["margin_kind"] == "relative"
+            else f"{row['margin']:g} {row['shown_as']}"
+        )
+        return {
+            "safe": f"within its margin of {margin}",
+            "unclear": f"not yet shown to stay within {margin}",
+            "breached": f"worse by more than {margin}",
+        }[row["guardrail"]]
+    low, high = _ends(row)
+    if low is None or high is None:
+        return str(row["reason"])
+    if low <= 0 <= high:
+        return "no clear change"
+    return "up" if low > 0 else "down"
