@@ -1,0 +1,187 @@
+"""python -m uniecs train | embed | evaluate | export."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from .errors import InvalidConfig, UniecsError
+from .evaluate import CUTOFFS, Scenario, Vectors, evaluate, mean_recall
+from .rows import Item, read_items, read_pairs
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Text, a picture, or both into one vector space."
+)
+
+Model = Annotated[Path, typer.Option(help="the folder of an exported model")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="rows side by side; the CPU count, at most 4, if not said")
+]
+Provider = Annotated[str, typer.Option(help="cpu, or cuda where there is one")]
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="a TOML recipe, for example demo/encoder.toml")],
+    output: Annotated[Path, typer.Option(help="the folder to export into; work files go to its training/")],
+    resume: Annotated[bool, typer.Option(help="go on from the checkpoint in output/training")] = False,
+) -> None:
+    """Train a model by a recipe, export it, and print its nine scenarios."""
+    from .config import read_recipe
+    from .train import train as run  # torch: only for those who train
+
+    settings = read_recipe(recipe)
+    with _progress(TextColumn("{task.fields[terms]}")) as bars:
+        trained = run(settings, output, resume=resume, watcher=_Bars(bars, settings.steps))
+    _print_scenarios(trained.scenarios)
+    typer.echo(f"{trained.model_id} after {trained.steps} steps in {output}")
+
+
+@app.command()
+def embed(
+    model: Model,
+    input: Annotated[Path, typer.Option(help='JSON Lines: {"text": ...}, {"image": path}, or both')],
+    output: Annotated[Path, typer.Option(help="the .npy file to write: float32 (rows, D), unit vectors")],
+    threads: Threads = None,
+    provider: Provider = "cpu",
+) -> None:
+    """Embed rows into unit vectors, in row order."""
+    from .runtime import Runtime
+
+    rows = read_items(input)
+    runtime = Runtime(model, threads=threads, provider=_provider(provider))
+    vectors = np.empty((len(rows), runtime.dimension), dtype=np.float32)
+    at = 0
+    with _progress() as bars:
+        task = bars.add_task("embedding", total=len(rows))
+        for part in runtime.embed_items((f"{input}:{line}", item) for line, item in rows):
+            vectors[at : at + len(part)] = part
+            at += len(part)
+            bars.update(task, completed=at)
+    _write_whole(output, vectors)
+    typer.echo(f"{len(vectors)} vectors of {runtime.dimension} by {runtime.model_id} in {output}")
+
+
+@app.command(name="evaluate")
+def evaluate_command(
+    model: Model,
+    pairs: Annotated[Path, typer.Option(help="JSON Lines: query, candidate, group")],
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    threads: Threads = None,
+    provider: Provider = "cpu",
+) -> None:
+    """Print recall in the nine query x candidate scenarios, each over its whole gallery."""
+    from .runtime import Runtime
+
+    read = read_pairs(pairs)
+    runtime = Runtime(model, threads=threads, provider=_provider(provider))
+    lines = {item: f"{pairs}:{pair.line}" for pair in read for item in (pair.query, pair.candidate)}
+    lines |= {Item(None, item.image): where for item, where in list(lines.items())}
+    with _progress() as bars:
+        task = bars.add_task("embedding", total=None)
+
+        def embed_all(items: Sequence[Item]) -> Vectors:
+            parts = []
+            for part in runtime.embed_items((lines.get(item, str(pairs)), item) for item in items):
+                parts.append(part)
+                bars.advance(task, len(part))
+            return np.concatenate(parts)
+
+        scenarios = evaluate(read, embed_all)
+    if as_json:
+        typer.echo(
+            json.dumps({"model_id": runtime.model_id, "scenarios": [asdict(each) for each in scenarios]})
+        )
+    else:
+        _print_scenarios(scenarios)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Option(help="a training/checkpoint.pt")],
+    output: Annotated[Path, typer.Option(help="the folder to export into")],
+) -> None:
+    """Export a checkpoint, also of a run that is not done, to the three ONNX graphs."""
+    from .export import export_checkpoint
+
+    typer.echo(f"{export_checkpoint(checkpoint, output)} in {output}")
+
+
+class _Bars:
+    """Shows a run as two progress bars and its loss terms."""
+
+    def __init__(self, bars: Progress, steps: int) -> None:
+        self._bars = bars
+        self._pictures = bars.add_task("reading pictures", total=None, terms="")
+        self._steps = bars.add_task("training", total=steps, terms="")
+
+    def picture_read(self) -> None:
+        self._bars.advance(self._pictures)
+
+    def stepped(self, step: int, figures: dict[str, float]) -> None:
+        terms = " ".join(f"{name} {figures[name]:.3f}" for name in ("loss", "cmal", "clal", "imcl"))
+        self._bars.update(self._steps, completed=step, terms=terms)
+        if "validation_recall_at_10" in figures:
+            found = figures["validation_recall_at_10"]
+            self._bars.console.print(
+                f"step {step}: {terms}; validation R@10 {found:.3f} (mean over scenarios)"
+            )
+
+
+def _progress(*more: TextColumn) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, *more, console=Console(stderr=True))
+
+
+def _print_scenarios(scenarios: Sequence[Scenario]) -> None:
+    if not scenarios:
+        return
+    table = Table(title=f"mean R@10 over {len(scenarios)} scenarios: {mean_recall(scenarios):.3f}")
+    for name in ("query", "candidate", "queries", "gallery", *(f"R@{k}" for k in CUTOFFS), "MRR@10"):
+        table.add_column(name, justify="left" if name in ("query", "candidate") else "right")
+    for each in scenarios:
+        figures = [f"{each.recall[k]:.3f}" for k in CUTOFFS] + [f"{each.mrr_at_10:.3f}"]
+        table.add_row(each.query, each.candidate, str(each.queries), str(each.gallery), *figures)
+    Console().print(table)
+
+
+def _provider(name: str) -> Literal["cpu", "cuda"]:
+    if name == "cpu":
+        return "cpu"
+    if name == "cuda":
+        return "cuda"
+    raise InvalidConfig(f"provider is {name!r}, must be 'cpu' or 'cuda'")
+
+
+def _write_whole(path: Path, vectors: Vectors) -> None:
+    """Write beside, then rename: whoever reads the path sees all of it or none."""
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        with draft.open("wb") as file:
+            np.save(file, vectors)
+        os.replace(draft, path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise InvalidConfig(f"cannot write {path} ({error}); name a file in a folder that exists") from error
+
+
+def main() -> None:
+    """Run the command; what this room refuses is one line, not a traceback."""
+    try:
+        app()
+    except UniecsError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""The trained network to three ONNX graphs and the record that names them.
+
+Image tokens, text tokens and fusion are separate so that image tokens can be
+kept: a product with a new title costs no vision pass. Nothing is left in the
+folder unless the graphs agree with torch.
+"""
+
+import json
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .checkpoint import load_model
+from .errors import InvalidModel
+from .fusion import Tokens
+from .model import UniECS
+from .preprocess import PREPROCESS_VERSION
+from .runtime import CONFIG_FILE, FORMAT, GRAPHS, Runtime, fingerprint
+from .tokenizer import TOKENIZER_VERSION, text_ids
+
+LEAST_COSINE = 0.9999
+
+
+def export_model(model: UniECS, output: Path) -> str:
+    """Write the graphs and `config.json` into `output`, check them, return the model's id.
+
+    Raises:
+        InvalidModel: the graphs and torch disagree; nothing in `output` was changed.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    model = model.eval().cpu()
+    with tempfile.TemporaryDirectory(dir=output, prefix=".export-") as draft_name:
+        draft = Path(draft_name)
+        _write_graphs(model, draft)
+        settings = {
+            "format": FORMAT,
+            "model": asdict(model.config),
+            "tokenizer_version": TOKENIZER_VERSION,
+            "preprocess_version": PREPROCESS_VERSION,
+        }
+        settings["fingerprint"] = fingerprint(draft, settings)
+        (draft / CONFIG_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        runtime = Runtime(draft)
+        worst = parity(model, runtime)
+        if worst < LEAST_COSINE:
+            raise InvalidModel(
+                f"exported graphs agree with torch to cosine {worst:.6f}, must be at least {LEAST_COSINE}; "
+                "try another torch or onnx version"
+            )
+        # The record goes last: graphs without it, or with an older one, are refused at load.
+        for name in (*GRAPHS, CONFIG_FILE):
+            os.replace(draft / name, output / name)
+    return runtime.model_id
+
+
+def export_checkpoint(checkpoint: Path, output: Path) -> str:
+    """Export the model of a training checkpoint, and return its id."""
+    config, state = load_model(checkpoint)
+    model = UniECS(config)
+    model.load_state_dict(state)
+    return export_model(model, output)
+
+
+def parity(model: UniECS, runtime: Runtime) -> float:
+    """Return the worst cosine between torch and the graphs, over rows of every form and length."""
+    chance = np.random.default_rng(11)
+    side, config = model.config.side_px, model.config
+    texts = ["mug", "striped red mug", "红色条纹马克杯", "a long title " * 12, None]
+    worst = 1.0
+    for text in texts:
+        for with_picture in (True, False):
+            if text is None and not with_picture:
+                continue
+            pixels = chance.integers(0, 256, (side, side, 3), dtype=np.uint8) if with_picture else None
+            ids = text_ids(text, rows=config.hash_rows, max_tokens=config.max_tokens) if text else None
+            theirs = runtime.embed_numbers(pixels, ids)
+            with torch.inference_mode():
+                image = (
+                    model.image(torch.from_numpy(pixels)[None], torch.tensor([True]))
+                    if pixels is not None
+                    else model.absent(1)
+                )
+                words = (
+                    model.text(torch.from_numpy(ids)[None], torch.tensor([True]))
+                    if ids is not None
+                    else model.absent(1)
+                )
+                ours = model.fuse(image, words).vector[0].numpy()
+            worst = min(worst, float(ours @ theirs))
+    return worst
+
+
+class _Fuse(nn.Module):
+    def __init__(self, model: UniECS) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        image_tokens: Tensor,
+        image_mask: Tensor,
+        image_present: Tensor,
+        text_tokens: Tensor,
+        text_mask: Tensor,
+        text_present: Tensor,
+    ) -> Tensor:
+        image = Tokens(image_tokens, image_mask, image_present)
+        return self.model.fuse(image, Tokens(text_tokens, text_mask, text_present)).vector
+
+
+def _write_graphs(model: UniECS, folder: Path) -> None:
+    config = model.config
+    batch, grams, cells = (torch.export.Dim(name) for name in ("batch", "grams", "cells"))
+    length = torch.export.Dim("length", min=1, max=config.max_tokens)
+    pixels = torch.randint(0, 256, (2, config.side_px, config.side_px, 3), dtype=torch.uint8)
+    ids = torch.randint(1, config.hash_rows, (2, 5, 7))
+    image, words = torch.randn(2, config.image_tokens, config.width), torch.randn(2, 5, config.width)
+    sides = (image, torch.ones(2, config.image_tokens, dtype=torch.bool), torch.tensor([True, False])) + (
+        words,
+        torch.ones(2, 5, dtype=torch.bool),
+        torch.tensor([True, True]),
+    )
+    image_axes = ({0: batch, 1: cells}, {0: batch, 1: cells}, {0: batch})
+    text_axes = ({0: batch, 1: length}, {0: batch, 1: length}, {0: batch})
+    names = ["image_tokens", "image_mask", "image_present", "text_tokens", "text_mask", "text_present"]
+    _write(model.image_tower, (pixels,), ({0: batch},), ["pixels"], ["tokens"], folder / GRAPHS[0])
+    _write(
+        model.text_tower,
+        (ids,),
+        ({0: batch, 1: length, 2: grams},),
+        ["ids"],
+        ["tokens", "mask"],
+        folder / GRAPHS[1],
+    )
+    _write(_Fuse(model), sides, image_axes + text_axes, names, ["vector"], folder / GRAPHS[2])
+
+
+def _write(
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    axes: Sequence[object],
+    input_names: list[str],
+    output_names: list[str],
+    path: Path,
+) -> None:
+    import onnx
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        program = torch.onnx.export(
+            module.eval(),
+            inputs,
+            dynamo=True,
+            verbose=False,
+            dynamic_shapes=tuple(axes),
+            input_names=input_names,
+            output_names=output_names,
+        )
+    graph = program.model_proto
+    # The exporter notes source files and stack traces; weights should not name a machine.
+    _forget(graph)
+    onnx.save(graph, str(path))
+
+
+def _forget(graph: object) -> None:
+    """Clear doc strings and metadata of a graph and everything in it."""
+    proto = graph.graph  # type: ignore[attr-defined]
+    for part in (
+        graph,
+        proto,
+        *proto.node,
+        *proto.initializer,
+        *proto.input,
+        *proto.output,
+        *proto.value_info,
+    ):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    for function in graph.functions:  # type: ignore[attr-defined]
+        function.doc_string = ""
+        del function.metadata_props[:]
+        for node in function.node:
+            node.doc_string = ""
+            del node.metadata_props[:]

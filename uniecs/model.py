@@ -1,0 +1,54 @@
+"""UniECS, small: text, a picture, or both to one unit vector.
+
+Read `towers` (picture and words to tokens) and `fusion` (tokens to a vector)
+with it; this file only joins them. A vector of one modality is the same fusion
+with the other side absent, so all nine query x candidate scenarios share one
+space. Follows the published architecture with its faults corrected: presence
+per sample, masks everywhere, alignment heads that learn.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from .config import ModelConfig
+from .fusion import Fused, GatedFusion, Tokens
+from .towers import ImageTower, TextTower
+
+
+class UniECS(nn.Module):
+    """Two towers and a gated fusion."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.image_tower = ImageTower(config)
+        self.text_tower = TextTower(config)
+        self.fusion = GatedFusion(config)
+
+    def image(self, pixels: Tensor, present: Tensor) -> Tokens:
+        """Pixels (B, S, S, 3) uint8, present (B,); the tower runs on present samples only."""
+        count = self.config.image_tokens
+        values = self.absent(len(present), tokens=count).values
+        if present.any():
+            # Absent pictures must not reach the batch statistics of training.
+            values = values.index_put((present.nonzero()[:, 0],), self.image_tower(pixels[present]))
+        mask = torch.ones(len(present), count, dtype=torch.bool, device=values.device)
+        return Tokens(values, mask, present)
+
+    def text(self, ids: Tensor, present: Tensor) -> Tokens:
+        """Ids (B, L, G) int64, present (B,)."""
+        values, mask = self.text_tower(ids)
+        return Tokens(values, mask, present)
+
+    def absent(self, rows: int, *, tokens: int = 1) -> Tokens:
+        """Return a side that no sample has."""
+        device = self.fusion.types.device
+        return Tokens(
+            torch.zeros(rows, tokens, self.config.width, device=device),
+            torch.zeros(rows, tokens, dtype=torch.bool, device=device),
+            torch.zeros(rows, dtype=torch.bool, device=device),
+        )
+
+    def fuse(self, image: Tokens, text: Tokens) -> Fused:
+        """Fuse two sides into unit vectors (B, D)."""
+        return self.fusion(image, text)

@@ -1,0 +1,109 @@
+"""The files people hand in: rows to embed, and pairs to learn from or to be judged by.
+
+Both are JSON Lines. A picture is a path, relative to the file. Reading checks
+every line and names the first that breaks a rule; pictures are opened later.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import InvalidRows
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing to embed: a text, the path of a picture, or both."""
+
+    text: str | None
+    image: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A query and a candidate that belong together.
+
+    Attributes:
+        query: what is asked.
+        candidate: what should be found.
+        group: pairs of one group are never each other's wrong answers.
+        grade: how relevant the candidate is, 1 when the file does not say.
+        line: where in the file, for messages.
+    """
+
+    query: Item
+    candidate: Item
+    group: str
+    grade: float
+    line: int
+
+
+def read_items(path: Path) -> list[tuple[int, Item]]:
+    """Return the rows of a file with their line numbers.
+
+    Raises:
+        InvalidRows: naming the file, the line and the rule.
+    """
+    return [(line, _item(row, path, f"{path}:{line}")) for line, row in _objects(path)]
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Return the pairs of a file.
+
+    Raises:
+        InvalidRows: naming the file, the line and the rule.
+    """
+    pairs = []
+    for line, row in _objects(path):
+        where = f"{path}:{line}"
+        sides = []
+        for name in ("query", "candidate"):
+            side = row.get(name)
+            if not isinstance(side, dict):
+                raise InvalidRows(f'{where}: {name} is {side!r}, must be {{"text": ..., "image": ...}}')
+            sides.append(_item(side, path, f"{where}: {name}"))
+        group, grade = row.get("group"), row.get("grade", 1.0)
+        if isinstance(grade, bool) or not isinstance(grade, int | float):
+            raise InvalidRows(f"{where}: grade is {grade!r}, must be a number")
+        # Without a group, pairs with the same candidate belong together.
+        name = str(group) if group is not None else f"{sides[1].text}\n{sides[1].image}"
+        pairs.append(Pair(query=sides[0], candidate=sides[1], group=name, grade=float(grade), line=line))
+    if not pairs:
+        raise InvalidRows(f"{path} has no pairs; give at least one line")
+    return pairs
+
+
+def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise InvalidRows(f"no file {path}; give a JSON Lines file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRows(f"{path} cannot be read ({error}); give a JSON Lines file in UTF-8") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InvalidRows(
+                f"{path}:{number}: not JSON ({error}); write one object on each line"
+            ) from error
+        if not isinstance(row, dict):
+            raise InvalidRows(
+                f"{path}:{number}: {line[:60]!r} is not an object; write one object on each line"
+            )
+        yield number, row
+
+
+def _item(row: dict[str, Any], path: Path, where: str) -> Item:
+    text, image = row.get("text"), row.get("image")
+    for name, value in (("text", text), ("image", image)):
+        if value is not None and not isinstance(value, str):
+            raise InvalidRows(f"{where}: {name} is {value!r}, must be a string")
+    text = text if text and text.strip() else None
+    if text is None and not image:
+        raise InvalidRows(f"{where}: has neither text nor image; give at least one")
+    return Item(text, path.parent / image if image else None)

@@ -1,0 +1,294 @@
+"""The exported graphs served by onnxruntime: rows of text and pictures to unit vectors.
+
+A row's vector has the same bits alone, in any batch, at any place in it and with
+any number of threads, because a row is always its own run: the shapes that
+onnxruntime sees are decided by the row alone, on one thread. (In a shared run
+they are not: matrix kernels differ by batch size, see docs/adr.) Speed comes
+from several rows side by side, each on its own thread.
+
+Image tokens are kept by the digest of the picture's bytes, so that a product
+with a new title costs no vision pass.
+"""
+
+import hashlib
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .config import ModelConfig, record
+from .errors import EmptyRow, InvalidConfig, InvalidModel, InvalidRows, UnreadablePicture
+from .preprocess import PREPROCESS_VERSION, Pixels, read_picture
+from .rows import Item
+from .tokenizer import TOKENIZER_VERSION, Ids, text_ids
+
+Vectors = NDArray[np.float32]
+Provider = Literal["cpu", "cuda"]
+One = TypeVar("One")
+Other = TypeVar("Other")
+
+FORMAT = 1
+CONFIG_FILE = "config.json"
+GRAPHS = ("image_tokens.onnx", "text_tokens.onnx", "fusion.onnx")
+
+# 36 x 128 float32 are 18 KB a picture: 2,048 of them 38 MB.
+KEPT_PICTURES = 2_048
+# Bounds the memory of one call: decoded tokens of this many rows at a time.
+ROWS_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What is embedded: a text, an encoded picture file, or both."""
+
+    text: str | None = None
+    picture: bytes | None = None
+
+
+class Runtime:
+    """An exported model folder, loaded and checked.
+
+    Args:
+        folder: as written by `python -m uniecs train` or `export`.
+        threads: rows embedded side by side; None takes the CPU count, at most 4.
+        provider: "cpu", or "cuda" where onnxruntime offers it.
+
+    Raises:
+        InvalidModel: a file is missing, damaged, or of another preprocessing.
+        InvalidConfig: the provider is not there, or threads is under 1.
+    """
+
+    def __init__(self, folder: Path, *, threads: int | None = None, provider: Provider = "cpu") -> None:
+        if threads is not None and threads < 1:
+            raise InvalidConfig(f"threads is {threads}, must be at least 1")
+        settings = _read_settings(folder)
+        self.config = record(ModelConfig, settings["model"], where=f"{folder / CONFIG_FILE} [model]")
+        self.model_id = f"uniecs-{settings['fingerprint'][:12]}"
+        self.preprocess_version = f"{PREPROCESS_VERSION}+{TOKENIZER_VERSION}"
+        self.dimension = self.config.width
+        self.image_passes = 0
+        self.text_passes = 0
+        self._threads = threads or min(4, os.cpu_count() or 1)
+        self._image, self._text, self._fusion = (_open(folder / name, provider) for name in GRAPHS)
+        self._kept = _Kept(KEPT_PICTURES)
+        self._no_side = _side(np.zeros((1, 1, self.dimension), dtype=np.float32), present=False)
+
+    def embed(self, rows: Sequence[Row]) -> Vectors:
+        """Return unit vectors, shape (len(rows), D), float32, in order.
+
+        Raises:
+            EmptyRow: a row has neither text nor picture; the message names it.
+            UnreadablePicture: a row's picture cannot be read; the message names it.
+        """
+        vectors = np.empty((len(rows), self.dimension), dtype=np.float32)
+        for at in range(0, len(rows), ROWS_AT_ONCE):
+            part = rows[at : at + ROWS_AT_ONCE]
+            vectors[at : at + len(part)] = self._embed_some(part, first=at)
+        return vectors
+
+    def embed_items(self, items: Iterable[tuple[str, Item]]) -> Iterable[Vectors]:
+        """Yield the vectors of named items, `ROWS_AT_ONCE` at a time, opening their pictures.
+
+        Raises:
+            InvalidRows: a picture cannot be opened or read; the message has the item's name.
+        """
+        named: list[tuple[str, Row]] = []
+        for where, item in items:
+            named.append((where, Row(text=item.text, picture=_bytes_of(item, where))))
+            if len(named) == ROWS_AT_ONCE:
+                yield self._embed_named(named)
+                named = []
+        if named:
+            yield self._embed_named(named)
+
+    def embed_numbers(self, pixels: Pixels | None, ids: Ids | None) -> NDArray[np.float32]:
+        """Return the vector of one prepared row; the graphs and nothing else."""
+        image = self._no_side if pixels is None else _side(self._run_image(pixels))
+        text = self._no_side if ids is None else self._run_text(ids)
+        return self._fuse(image, text)
+
+    def check_picture(self, picture: bytes) -> None:
+        """Return if the picture can be read.
+
+        Raises:
+            UnreadablePicture: with the rule that it breaks.
+        """
+        read_picture(picture, side_px=self.config.side_px)
+
+    def _embed_named(self, named: list[tuple[str, Row]]) -> Vectors:
+        try:
+            return self._embed_some([row for _, row in named], first=0)
+        except UnreadablePicture as error:
+            where = named[int(str(error).split(":")[0].removeprefix("row "))][0]
+            raise InvalidRows(f"{where}: {str(error).split(': ', 1)[1]}") from error
+
+    def _embed_some(self, rows: Sequence[Row], *, first: int) -> Vectors:
+        digests = [hashlib.sha256(row.picture).digest() if row.picture is not None else None for row in rows]
+        tokens: dict[bytes, Vectors] = {}
+        unseen: dict[bytes, int] = {}  # digest -> the first row that shows it
+        for at, (row, digest) in enumerate(zip(rows, digests, strict=True)):
+            if row.picture is None and not (row.text and row.text.strip()):
+                raise EmptyRow(f"row {first + at}: has neither text nor picture; give at least one")
+            if digest is None or digest in tokens or digest in unseen:
+                continue
+            kept = self._kept.get(digest)
+            if kept is None:
+                unseen[digest] = at
+            else:
+                tokens[digest] = kept
+
+        def look(digest: bytes) -> Vectors:
+            at = unseen[digest]
+            try:
+                pixels = read_picture(rows[at].picture or b"", side_px=self.config.side_px)
+            except UnreadablePicture as error:
+                raise UnreadablePicture(f"row {first + at}: {error}") from error
+            return self._run_image(pixels)
+
+        for digest, seen in zip(unseen, self._side_by_side(look, list(unseen)), strict=True):
+            tokens[digest] = seen
+            self._kept.put(digest, seen)
+        self.image_passes += len(unseen)
+        self.text_passes += sum(1 for row in rows if row.text and row.text.strip())
+
+        def finish(at: int) -> Vectors:
+            digest, text = digests[at], rows[at].text
+            image = self._no_side if digest is None else _side(tokens[digest])
+            config = self.config
+            words = (
+                self._run_text(text_ids(text, rows=config.hash_rows, max_tokens=config.max_tokens))
+                if text and text.strip()
+                else self._no_side
+            )
+            return self._fuse(image, words)
+
+        return np.stack(self._side_by_side(finish, list(range(len(rows)))))
+
+    def _side_by_side(self, work: Callable[[One], Other], on: list[One]) -> list[Other]:
+        if len(on) < 2 or self._threads == 1:
+            return [work(each) for each in on]
+        # A pool for each call: nothing to close, and nothing that a fork would break.
+        with ThreadPoolExecutor(self._threads) as pool:
+            return list(pool.map(work, on))
+
+    def _run_image(self, pixels: Pixels) -> Vectors:
+        return np.asarray(self._image.run(["tokens"], {"pixels": pixels[None]})[0])
+
+    def _run_text(self, ids: Ids) -> "_Side":
+        tokens, mask = self._text.run(["tokens", "mask"], {"ids": ids[None]})
+        return tokens, mask, np.array([True])
+
+    def _fuse(self, image: "_Side", text: "_Side") -> NDArray[np.float32]:
+        names = ("image_tokens", "image_mask", "image_present", "text_tokens", "text_mask", "text_present")
+        vector = np.asarray(self._fusion.run(["vector"], dict(zip(names, image + text, strict=True)))[0][0])
+        if not np.isfinite(vector).all():
+            raise InvalidModel(
+                f"model {self.model_id} gives a vector that is not finite; train or fetch it again"
+            )
+        return vector
+
+
+_Side = tuple[Vectors, NDArray[np.bool_], NDArray[np.bool_]]
+
+
+def _side(tokens: Vectors, *, present: bool = True) -> _Side:
+    return tokens, np.full(tokens.shape[:2], present), np.array([present])
+
+
+class _Kept:
+    """The most recently used image tokens, by the digest of the picture."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._lock = Lock()
+        self._tokens: OrderedDict[bytes, Vectors] = OrderedDict()
+
+    def get(self, digest: bytes) -> Vectors | None:
+        with self._lock:
+            if digest in self._tokens:
+                self._tokens.move_to_end(digest)
+            return self._tokens.get(digest)
+
+    def put(self, digest: bytes, tokens: Vectors) -> None:
+        with self._lock:
+            self._tokens[digest] = tokens
+            if len(self._tokens) > self._size:
+                self._tokens.popitem(last=False)
+
+
+def fingerprint(folder: Path, settings: dict[str, Any]) -> str:
+    """Return the identity of weights, shape and preprocessing: one fingerprint, one vector space."""
+    digest = hashlib.sha256()
+    for name in ("format", "model", "tokenizer_version", "preprocess_version"):
+        digest.update(json.dumps([name, settings[name]], sort_keys=True).encode())
+    for name in GRAPHS:
+        digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    missing = [name for name in (CONFIG_FILE, *GRAPHS) if not (folder / name).is_file()]
+    if missing:
+        raise InvalidModel(
+            f"{folder} is not an exported model: {', '.join(missing)} missing; run `make train`, "
+            "or `python -m uniecs train RECIPE --output DIR`"
+        )
+    try:
+        settings = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        format_, trained_with = (
+            settings["format"],
+            settings["preprocess_version"],
+        )
+        tokenized_with, named = settings["tokenizer_version"], settings["fingerprint"]
+        settings["model"].items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidModel(
+            f"{folder / CONFIG_FILE} is damaged ({error!r}); export the model again"
+        ) from error
+    ours = (FORMAT, PREPROCESS_VERSION, TOKENIZER_VERSION)
+    theirs = (format_, trained_with, tokenized_with)
+    if theirs != ours:
+        raise InvalidModel(
+            f"{folder} was made for format and preprocessing {theirs}, here is {ours}; train it again"
+        )
+    if fingerprint(folder, settings) != named:
+        raise InvalidModel(
+            f"{folder}: the graphs are not those that {CONFIG_FILE} names; export the model again"
+        )
+    return dict(settings)
+
+
+def _open(path: Path, provider: Provider) -> Any:
+    import onnxruntime
+
+    wanted = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(provider, provider)
+    there = onnxruntime.get_available_providers()
+    if wanted not in there:
+        raise InvalidConfig(f"provider {provider!r} is not here; onnxruntime offers {', '.join(there)}")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # one row, one thread: see the top of this file
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors only
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=[wanted])
+    except Exception as error:  # onnxruntime raises its own, many kinds
+        raise InvalidModel(f"{path} cannot be loaded ({error}); export the model again") from error
+
+
+def _bytes_of(item: Item, where: str) -> bytes | None:
+    if item.image is None:
+        return None
+    try:
+        return item.image.read_bytes()
+    except OSError as error:
+        raise InvalidRows(
+            f"{where}: picture {item.image} cannot be opened ({error}); paths are relative to the file"
+        ) from error
