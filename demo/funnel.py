@@ -46,6 +46,7 @@ CREATE TABLE IF NOT EXISTS shelf (
     number INTEGER PRIMARY KEY,
     product_id TEXT NOT NULL UNIQUE,
     version INTEGER NOT NULL,
+    occurred_at_ms INTEGER NOT NULL,
     on_sale INTEGER NOT NULL,
     category TEXT NOT NULL,
     brand TEXT NOT NULL,
@@ -71,36 +72,28 @@ class ShopSearch:
         self._database.executescript(_SCHEMA)
 
     def rebuild(self, products: Iterable[Product]) -> None:
-        """Hold exactly these products, as of version 0."""
+        """Hold exactly these products, older than any change."""
         with self._lock, self._database:
             self._database.execute("DELETE FROM shelf")
             self._database.execute("DELETE FROM words")
             for product in products:
-                self._put(product, version=0)
+                self._put(product.product_id, product, version=0, occurred_at_ms=0)
 
     def apply(self, change: ProductChange) -> None:
-        """Take one change; an older version than the one held changes nothing."""
+        """Take one change; an older one than what is held changes nothing."""
         with self._lock, self._database:
             held = self._database.execute(
-                "SELECT number, version FROM shelf WHERE product_id = ?", (change.product_id,)
+                "SELECT number, version, occurred_at_ms FROM shelf WHERE product_id = ?", (change.product_id,)
             ).fetchone()
-            version = change.version
-            if version is None:
-                version = held[1] if held else 0
-            if held is not None:
-                if version < held[1]:
-                    return
-                self._database.execute("DELETE FROM words WHERE rowid = ?", (held[0],))
-            if change.product is not None:
-                self._put(change.product, version=version)
-            else:
-                # The row stays, so that an older change cannot bring the product back.
-                self._database.execute(
-                    "INSERT INTO shelf (product_id, version, on_sale, category, brand, in_stock) "
-                    "VALUES (?, ?, 0, '', '', 0) "
-                    "ON CONFLICT (product_id) DO UPDATE SET version = excluded.version, on_sale = 0",
-                    (change.product_id, version),
-                )
+            number, *last = held or (None, 0, 0)
+            # A removal without a version follows whatever is held.
+            version = last[0] if change.version is None else change.version
+            if (version, change.occurred_at_ms) < tuple(last):
+                return
+            self._database.execute("DELETE FROM words WHERE rowid = ?", (number,))
+            self._put(
+                change.product_id, change.product, version=version, occurred_at_ms=change.occurred_at_ms
+            )
 
     def search(self, text: str | None, *, limit: int = 100, where: Filter | None = None) -> list[str]:
         """Return the ids of products that share a word with the text, best first.
@@ -134,27 +127,25 @@ class ShopSearch:
         with self._lock:
             self._database.close()
 
-    def _put(self, product: Product, *, version: int) -> None:
+    def _put(self, product_id: str, product: Product | None, *, version: int, occurred_at_ms: int) -> None:
+        """Write a product; of one that is gone the row stays, so that no older change brings it back."""
+        on_sale = product is not None
+        product = product or Product(product_id=product_id)
+        row = (product_id, version, occurred_at_ms, on_sale, product.category, product.brand, product.price)
         number = self._database.execute(
-            "INSERT INTO shelf (product_id, version, on_sale, category, brand, price, in_stock) "
-            "VALUES (?, ?, 1, ?, ?, ?, ?) "
-            "ON CONFLICT (product_id) DO UPDATE SET version = excluded.version, on_sale = 1, "
-            "category = excluded.category, brand = excluded.brand, price = excluded.price, "
-            "in_stock = excluded.in_stock RETURNING number",
-            (product.product_id, version, product.category, product.brand, product.price, product.in_stock),
+            "INSERT INTO shelf (product_id, version, occurred_at_ms, on_sale, category, brand, price, in_stock) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (product_id) DO UPDATE SET version = excluded.version, "
+            "occurred_at_ms = excluded.occurred_at_ms, on_sale = excluded.on_sale, category = excluded.category, "
+            "brand = excluded.brand, price = excluded.price, in_stock = excluded.in_stock RETURNING number",
+            (*row, product.in_stock),
         ).fetchone()[0]
-        self._database.execute(
-            "INSERT INTO words (rowid, title, description, category, brand, attributes) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                number,
-                product.title,
-                product.description,
-                product.category,
-                product.brand,
-                " ".join(product.attributes.values()),
-            ),
-        )
+        if on_sale:
+            attributes = " ".join(product.attributes.values())
+            self._database.execute(
+                "INSERT INTO words (rowid, title, description, category, brand, attributes) VALUES (?, ?, ?, ?, ?, ?)",
+                (number, product.title, product.description, product.category, product.brand, attributes),
+            )
 
 
 def _words_of(text: str | None) -> list[str]:

@@ -82,7 +82,6 @@ class World:
     """
 
     products: Mapping[str, Product]
-    truth: Mapping[str, Mapping[str, Any]] | None
     wishes: tuple[Wish, ...]
     popularity: tuple[float, ...]
     currency: str
@@ -152,7 +151,6 @@ def build_world(
         )
     return World(
         products=known,
-        truth=truth,
         wishes=tuple(wishes),
         popularity=tuple(1 / (wish.number + 1) ** ZIPF_EXPONENT for wish in wishes),
         currency=_currency(known.values()),
