@@ -1,0 +1,209 @@
+"""`python -m streaming`: keep the index fresh, publish changes, archive events."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, BinaryIO
+
+import structlog
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from experiments.errors import ExperimentsError
+from product_index.errors import ProductIndexError
+
+from . import build
+from .dead_letters import SUFFIX
+from .dead_letters import replay as put_back
+from .errors import StreamingError
+from .publishing import publish as publish_lines
+from .settings import Settings, read_settings
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
+errors = Console(stderr=True)
+
+
+@app.command()
+def consume(
+    max_idle_s: Annotated[
+        float | None, typer.Option(min=0, help="End after so many seconds without a message.")
+    ] = None,
+    freshness_log: Annotated[
+        Path | None, typer.Option(help="Append one JSON line per change: its class and its milliseconds.")
+    ] = None,
+) -> None:
+    """Bring the index up to the change log, until SIGTERM or Ctrl-C.
+
+    Told to stop, it finishes the batch at hand, acknowledges it and leaves the group.
+    """
+    settings = read_settings()
+    with stop_on_signal() as stopped, build.open_worker(settings, freshness_log=freshness_log) as worker:
+        log = structlog.get_logger()
+        log.info("consuming", topic=settings.changes_topic, group=settings.consumer_group, pid=os.getpid())
+        totals = worker.run(stop=stopped, max_idle_s=max_idle_s)
+        log.info("consumed", messages=totals.messages, batches=totals.batches, **totals.by_class)
+
+
+@app.command()
+def publish(
+    file: Annotated[str, typer.Argument(help="JSON Lines, one change per line; - reads standard input.")],
+    topic: Annotated[str | None, typer.Option(help="Instead of the topic of changes.")] = None,
+    as_is: Annotated[
+        bool, typer.Option(help="Publish lines unchecked, to try what happens to bad ones.")
+    ] = False,
+) -> None:
+    """Publish changes and wait until the broker has answered for each."""
+    settings = read_settings()
+    with _opened(file) as (lines, size), build.open_sink(settings) as sink:
+        build.ensure_topics(settings, [topic or settings.changes_topic])
+        with _progress() as progress:
+            task = progress.add_task("publishing", total=size)
+            count = publish_lines(
+                lines,
+                sink,
+                topic=topic or settings.changes_topic,
+                as_is=as_is,
+                told=lambda more: progress.advance(task, more),
+            )
+    print(f"{count} changes published to {topic or settings.changes_topic}; the broker answered for each")
+
+
+@app.command()
+def status() -> None:
+    """Print how far the consumer and the archive are behind."""
+    settings = read_settings()
+    adapter = build.kafka_adapter()
+    asked = [
+        (settings.consumer_group, [settings.changes_topic]),
+        (settings.archive_group, [settings.exposures_topic, settings.outcomes_topic]),
+    ]
+    for group, topics in asked:
+        lags = adapter.lag(settings.connection(), topics, group=group)
+        print(f"{group}: {sum(one.behind for one in lags)} messages behind")
+        for one in lags:
+            done = "nothing" if one.committed is None else one.committed
+            print(
+                f"  {one.partition.topic}/{one.partition.index}: "
+                f"acknowledged {done} of {one.end}, {one.behind} behind"
+            )
+    dead = adapter.lag(
+        settings.connection(), [settings.changes_topic + SUFFIX], group=_replay_group(settings)
+    )
+    print(f"dead letters not replayed: {sum(one.behind for one in dead)}")
+
+
+@app.command()
+def archive(
+    until_caught_up: Annotated[
+        bool, typer.Option(help="End once everything there is now is archived.")
+    ] = False,
+    chunk_wait_s: Annotated[float, typer.Option(min=0.1, help="Write files at least this often.")] = 60.0,
+) -> None:
+    """Write exposures and outcomes to Parquet under EXPERIMENT_LOGS, each exactly once."""
+    settings = read_settings()
+    with (
+        stop_on_signal() as stopped,
+        build.open_archiver(settings, chunk_wait_s=chunk_wait_s) as archiver,
+        errors.status(f"archiving to {settings.experiment_logs}"),
+    ):
+        totals = archiver.run(stop=stopped, until_caught_up=until_caught_up)
+    rows = ", ".join(f"{count} {kind}" for kind, count in sorted(totals.rows.items())) or "nothing new"
+    print(f"{rows} in {totals.files} files under {settings.experiment_logs}")
+    if totals.unreadable:
+        print(f"{totals.unreadable} events could not be read; see {settings.experiment_logs / 'unreadable'}")
+
+
+@app.command()
+def replay() -> None:
+    """Put dead letters back into the topic they came from, each once."""
+    settings = read_settings()
+    dead = settings.changes_topic + SUFFIX
+    build.ensure_topics(settings, [dead])
+    reader = build.kafka_adapter().KafkaTopicReader(
+        settings.connection(), [dead], group=_replay_group(settings)
+    )
+    try:
+        with build.open_sink(settings) as sink:
+            count = put_back(reader, sink)
+    finally:
+        reader.close()
+    print(f"{count} dead letters put back into the topic they came from")
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[Callable[[], bool]]:
+    """Ask instead of end: SIGTERM and Ctrl-C only raise a flag; a second Ctrl-C ends at once."""
+    asked = False
+
+    def ask(_sign: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {sign: signal.signal(sign, ask) for sign in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: asked
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[tuple[BinaryIO, int | None]]:
+    """The file's lines and how many there are, where that can be told."""
+    if file == "-":
+        yield sys.stdin.buffer, None
+        return
+    try:
+        opened = Path(file).open("rb")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise StreamingError(
+            f"{file}: {error.strerror}; name a file of JSON lines, or - for standard input"
+        ) from error
+    with opened:
+        size = sum(1 for line in opened if line.strip())
+        opened.seek(0)
+        yield opened, size
+
+
+def _replay_group(settings: Settings) -> str:
+    return f"{settings.consumer_group}-replay"
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=errors, transient=True)
+
+
+def _log_to_stderr() -> None:
+    processors: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if sys.stderr.isatty():
+        processors.append(structlog.dev.ConsoleRenderer())
+    else:
+        processors.append(structlog.processors.JSONRenderer())
+    structlog.configure(processors=processors, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("kafka").setLevel(logging.ERROR)  # it tells every reconnect; we tell what it means
+
+
+def main() -> None:
+    """Run; what goes wrong on purpose is one line and exit code 2."""
+    _log_to_stderr()
+    try:
+        app()
+    except (StreamingError, ProductIndexError, ExperimentsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Messages into batches: closed by size or by deadline, whichever is first.
+
+Pure: no clock, no I/O. A batch knows the offsets to acknowledge once it is done.
+Which change of a product wins is decided in `product_index.refresh`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .change_log import Message, Partition
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Messages that are worked on and acknowledged together."""
+
+    messages: tuple[Message, ...]
+
+    @property
+    def offsets(self) -> dict[Partition, int]:
+        """Per partition the offset after its last message.
+
+        A partition's messages come in order and all of them are in the batch,
+        so everything before these offsets is done when the batch is.
+        """
+        return {message.source: message.offset + 1 for message in self.messages}
+
+
+class Batcher:
+    """Collects messages until there are enough, or the first has waited enough."""
+
+    def __init__(self, *, max_size: int, max_wait_s: float) -> None:
+        self._max_size = max_size
+        self._max_wait_s = max_wait_s
+        self._messages: list[Message] = []
+        self._began_s: float | None = None
+
+    @property
+    def room(self) -> int:
+        """How many more messages fit."""
+        return self._max_size - len(self._messages)
+
+    def add(self, messages: Sequence[Message], *, now_s: float) -> None:
+        """Take messages in the order of their log; `now_s` is on any steady clock."""
+        if messages and self._began_s is None:
+            self._began_s = now_s
+        self._messages += messages
+
+    def wait_s(self, *, now_s: float, idle_s: float) -> float:
+        """How long to wait for more: until the deadline, or `idle_s` while there is nothing."""
+        if self._began_s is None:
+            return idle_s
+        return max(0.0, self._began_s + self._max_wait_s - now_s)
+
+    def is_due(self, *, now_s: float) -> bool:
+        """Whether the batch is closed."""
+        return self.room <= 0 or (self._began_s is not None and now_s >= self._began_s + self._max_wait_s)
+
+    def take(self) -> Batch:
+        """Return what there is and start anew."""
+        batch = Batch(tuple(self._messages))
+        self._messages, self._began_s = [], None
+        return batch

@@ -1,0 +1,152 @@
+"""The one place that chooses: puts this room's programs together from settings.
+
+The Kafka client, the encoder and the database load here and nowhere earlier.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+
+from product_index import build as index_build
+from product_index.encoder import Encoder
+from product_index.errors import UnknownCollection
+from product_index.pictures import Pictures
+from product_index.product import ProductChange
+from product_index.refresh import Receipt, apply_changes
+from product_index.settings import read_settings as read_index_settings
+from product_index.vector_store import VectorDatabase, VectorStore
+
+from .archive import Archiver
+from .change_log import MessageSink
+from .dead_letters import SUFFIX
+from .errors import InvalidSettings
+from .freshness import Arrival, FreshnessFile
+from .settings import Settings
+from .worker import Pace, Worker
+
+
+class FollowAlias:
+    """Applies changes to whatever collection the alias names at that moment.
+
+    The alias is asked before every batch, so that a consumer follows a switch
+    without a restart; the collection is opened again only when it changed.
+    """
+
+    def __init__(
+        self,
+        database: VectorDatabase,
+        alias: str,
+        encoder: Encoder,
+        pictures: Pictures,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._database = database
+        self._alias = alias
+        self._encoder = encoder
+        self._pictures = pictures
+        self._now = now
+        self._store: VectorStore | None = None
+
+    def __call__(self, changes: Sequence[ProductChange]) -> Receipt:
+        """Bring the index up to these changes.
+
+        Raises:
+            UnknownCollection: the alias points nowhere yet.
+        """
+        name = self._database.resolve(self._alias)
+        if name is None:
+            raise UnknownCollection(
+                f"alias {self._alias!r} points to no collection; build the index first "
+                "(the DAG refresh_product_index, or `python -m product_index rebuild`), or set PRODUCT_ALIAS"
+            )
+        if self._store is None or self._store.name != name:
+            self._store = self._database.open(name)
+        return apply_changes(changes, self._encoder, self._store, self._pictures, now=self._now())
+
+
+@contextmanager
+def open_worker(settings: Settings, *, freshness_log: Path | None = None) -> Iterator[Worker]:
+    """A worker on the real change log and the real index; closed at the end, whatever happens."""
+    client = kafka_adapter()
+    connection = settings.connection()
+    index = read_index_settings()
+    with ExitStack() as closing:
+        encoder = index_build.build_encoder(index)
+        pictures = index_build.build_pictures(index)
+        database = index_build.build_database(index)
+        closing.callback(database.close)
+        ensure_topics(settings, [settings.changes_topic, settings.changes_topic + SUFFIX])
+        sink = client.KafkaMessageSink(connection)
+        closing.callback(sink.close)
+        changes = client.KafkaChangeLog(
+            connection,
+            [settings.changes_topic],
+            group=settings.consumer_group,
+            instance_id=settings.consumer_instance_id,
+            session_timeout_s=settings.consumer_session_timeout_s,
+        )
+        closing.callback(changes.close)
+        arrived: Callable[[Sequence[Arrival]], None] = (
+            (lambda _arrivals: None) if freshness_log is None else FreshnessFile(freshness_log)
+        )
+        yield Worker(
+            changes=changes,
+            sink=sink,
+            apply=FollowAlias(database, index.product_alias, encoder, pictures),
+            pace=Pace(batch_size=settings.batch_size, batch_wait_s=settings.batch_wait_s),
+            arrived=arrived,
+        )
+
+
+@contextmanager
+def open_archiver(settings: Settings, *, chunk_wait_s: float) -> Iterator[Archiver]:
+    """An archiver of both event topics."""
+    topics = [settings.exposures_topic, settings.outcomes_topic]
+    ensure_topics(settings, topics)
+    reader = kafka_adapter().KafkaTopicReader(settings.connection(), topics, group=settings.archive_group)
+    try:
+        yield Archiver(
+            reader,
+            settings.experiment_logs,
+            {settings.exposures_topic: "exposures", settings.outcomes_topic: "outcomes"},
+            chunk_wait_s=chunk_wait_s,
+        )
+    finally:
+        reader.close()
+
+
+@contextmanager
+def open_sink(settings: Settings) -> Iterator[MessageSink]:
+    """Where messages are written."""
+    sink = kafka_adapter().KafkaMessageSink(settings.connection())
+    try:
+        yield sink
+    finally:
+        sink.close()
+
+
+def ensure_topics(settings: Settings, names: Sequence[str]) -> list[str]:
+    """Make the topics that are missing."""
+    adapter = kafka_adapter()
+    made: list[str] = adapter.ensure_topics(
+        settings.connection(), names, partitions=settings.topic_partitions
+    )
+    return made
+
+
+def kafka_adapter() -> ModuleType:
+    """The adapter, loaded when Kafka is chosen.
+
+    Raises:
+        InvalidSettings: the client is not installed.
+    """
+    try:
+        from . import kafka as adapter
+    except ImportError as error:
+        raise InvalidSettings(
+            f"the Kafka client is not installed ({error}); `pip install 'uniecs-online[streaming]'`"
+        ) from error
+    return adapter

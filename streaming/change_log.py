@@ -1,0 +1,288 @@
+"""The roles of the log of messages, and their in-memory twins.
+
+`ChangeLog` is one member of a consumer group; `TopicReader` reads whole topics
+from any offset; `MessageSink` writes. Bytes in, bytes out: what they mean is
+`events.py`'s business.
+"""
+
+import zlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from .errors import OwnershipLost
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """One ordered part of a topic."""
+
+    topic: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A message as it lies in the log.
+
+    Attributes:
+        timestamp_ms: when it was written, by the log or its producer.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp_ms: int = 0
+
+    @property
+    def source(self) -> Partition:
+        """The partition it lies in."""
+        return Partition(self.topic, self.partition)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A message to be written; the same key always goes to the same partition."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+# From a partition to the offset of the next message to read.
+Offsets = Mapping[Partition, int]
+
+
+class ChangeLog(Protocol):
+    """A member of a consumer group: reads its share, acknowledges when told."""
+
+    def poll(self, *, timeout_s: float, max_messages: int) -> list[Message]:
+        """What came, in order per partition; empty after the time.
+
+        Raises:
+            LogUnavailable: nothing was read.
+        """
+        ...
+
+    def commit(self, offsets: Offsets) -> None:
+        """Acknowledge everything before these offsets.
+
+        Partitions that are no longer ours since their last poll are left out.
+
+        Raises:
+            OwnershipLost: the group has moved on; the messages come again, to somebody.
+            LogUnavailable: it may or may not have been taken.
+        """
+        ...
+
+    def pause(self) -> None:
+        """Take nothing new, stay a member."""
+        ...
+
+    def heartbeat(self) -> None:
+        """While paused: tell the group that we live. Loses nothing."""
+        ...
+
+    def resume(self) -> None:
+        """Take messages again."""
+        ...
+
+    def close(self) -> None:
+        """Leave the group, acknowledging nothing more."""
+        ...
+
+
+class TopicReader(Protocol):
+    """Reads all partitions of some topics from any offset; a group of one."""
+
+    def partitions(self) -> list[Partition]:
+        """Every partition of the topics, sorted."""
+        ...
+
+    def identity(self, topic: str) -> str:
+        """A name that a topic keeps for life and no other ever gets; letters and digits."""
+        ...
+
+    def bounds(self, partition: Partition) -> tuple[int, int]:
+        """The first offset that is kept and the next to be written."""
+        ...
+
+    def committed(self, partition: Partition) -> int | None:
+        """The offset acknowledged last."""
+        ...
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        """Read on from this offset."""
+        ...
+
+    def poll(self, *, timeout_s: float, max_messages: int) -> list[Message]:
+        """What came, in order per partition; empty after the time."""
+        ...
+
+    def commit(self, offsets: Offsets) -> None:
+        """Acknowledge everything before these offsets."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class MessageSink(Protocol):
+    """Writes messages."""
+
+    def send(self, messages: Sequence[Outgoing]) -> None:
+        """Return once the log has answered for all of them.
+
+        Raises:
+            LogUnavailable: some may have been written; the same call may be repeated.
+            Refused: one cannot be written; the others may have been.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class InMemoryTopics:
+    """The twin of a broker, and a sink that writes to it."""
+
+    def __init__(self, *, partitions: int = 2) -> None:
+        self.partitions = partitions
+        self.committed: dict[tuple[str, Partition], int] = {}
+        self._messages: dict[Partition, list[Message]] = defaultdict(list)
+
+    def send(self, messages: Sequence[Outgoing]) -> None:
+        """Append them."""
+        for message in messages:
+            self.append(message)
+
+    def append(self, message: Outgoing, *, timestamp_ms: int = 0) -> Message:
+        """Append one, and return it as it lies there."""
+        index = zlib.crc32(message.key or b"") % self.partitions
+        held = self._messages[Partition(message.topic, index)]
+        held.append(
+            Message(
+                topic=message.topic,
+                partition=index,
+                offset=len(held),
+                key=message.key,
+                value=message.value,
+                headers=message.headers,
+                timestamp_ms=timestamp_ms,
+            )
+        )
+        return held[-1]
+
+    def messages(self, topic: str) -> list[Message]:
+        """Everything in a topic, partition by partition."""
+        return [message for index in range(self.partitions) for message in self.held(Partition(topic, index))]
+
+    def held(self, partition: Partition) -> list[Message]:
+        """Everything in a partition."""
+        return self._messages[partition]
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class InMemoryChangeLog:
+    """The twin of a group's only member. A new one starts at what was committed: a crash is a new one."""
+
+    def __init__(self, topics: InMemoryTopics, topic: str, *, group: str = "group") -> None:
+        self.commits: list[dict[Partition, int]] = []
+        self.heartbeats = 0
+        self._topics = topics
+        self._group = group
+        self._paused = False
+        self._positions = {
+            partition: topics.committed.get((group, partition), 0)
+            for partition in (Partition(topic, index) for index in range(topics.partitions))
+        }
+
+    def poll(self, *, timeout_s: float, max_messages: int) -> list[Message]:
+        """What came since; never waits."""
+        taken: list[Message] = []
+        if self._paused:
+            return taken
+        for partition, position in self._positions.items():
+            new = self._topics.held(partition)[position : position + max_messages - len(taken)]
+            self._positions[partition] = position + len(new)
+            taken += new
+        return taken
+
+    def commit(self, offsets: Offsets) -> None:
+        """Acknowledge."""
+        for partition in offsets:
+            if partition not in self._positions:
+                raise OwnershipLost(f"{partition.topic}/{partition.index} is not ours")
+        self.commits.append(dict(offsets))
+        for partition, offset in offsets.items():
+            self._topics.committed[self._group, partition] = offset
+
+    def pause(self) -> None:
+        """Take nothing new."""
+        self._paused = True
+
+    def heartbeat(self) -> None:
+        """Count it."""
+        self.heartbeats += 1
+
+    def resume(self) -> None:
+        """Take messages again."""
+        self._paused = False
+
+    def close(self) -> None:
+        """Nothing to leave."""
+
+
+class InMemoryTopicReader:
+    """The twin of a reader of whole topics."""
+
+    def __init__(self, topics: InMemoryTopics, names: Sequence[str], *, group: str = "reader") -> None:
+        self._topics = topics
+        self._group = group
+        self._positions = {Partition(name, index): 0 for name in names for index in range(topics.partitions)}
+
+    def partitions(self) -> list[Partition]:
+        """Every partition, sorted."""
+        return sorted(self._positions)
+
+    def identity(self, topic: str) -> str:
+        """The same for the same name."""
+        return f"{zlib.crc32(topic.encode()):08x}"
+
+    def bounds(self, partition: Partition) -> tuple[int, int]:
+        """From nought to how many there are."""
+        return 0, len(self._topics.held(partition))
+
+    def committed(self, partition: Partition) -> int | None:
+        """The offset acknowledged last."""
+        return self._topics.committed.get((self._group, partition))
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        """Read on from this offset."""
+        self._positions[partition] = offset
+
+    def poll(self, *, timeout_s: float, max_messages: int) -> list[Message]:
+        """What is there; never waits."""
+        taken: list[Message] = []
+        for partition, position in self._positions.items():
+            new = self._topics.held(partition)[position : position + max_messages - len(taken)]
+            self._positions[partition] = position + len(new)
+            taken += new
+        return taken
+
+    def commit(self, offsets: Offsets) -> None:
+        """Acknowledge."""
+        for partition, offset in offsets.items():
+            self._topics.committed[self._group, partition] = offset
+
+    def close(self) -> None:
+        """Nothing to let go of."""

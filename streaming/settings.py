@@ -1,0 +1,83 @@
+"""What the environment may say to this room's programs. Read once, at the door."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .errors import InvalidSettings
+
+
+class Settings(BaseSettings):
+    """Names are those of the environment and of `.env`; what belongs to the index is read by its own room.
+
+    >>> Settings(kafka_bootstrap="a:9092, b:9092").connection()["bootstrap_servers"]
+    ['a:9092', 'b:9092']
+    """
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+
+    kafka_bootstrap: str = "127.0.0.1:9092"
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: (
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI"] | None
+    ) = None
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_ssl_cafile: Path | None = None
+    kafka_ssl_certfile: Path | None = None
+    kafka_ssl_keyfile: Path | None = None
+    kafka_ssl_password: SecretStr | None = None
+
+    changes_topic: str = "product-changes"
+    exposures_topic: str = "search-exposures"
+    outcomes_topic: str = "search-outcomes"
+    consumer_group: str = "uniecs-index"
+    # A fixed name per consumer lets a restart take its partitions back without a rebalance.
+    consumer_instance_id: str | None = None
+    consumer_session_timeout_s: float = Field(default=10.0, ge=6.0, le=300.0)
+    archive_group: str = "uniecs-archive"
+    # Of topics that are missing and made by us; one consumer at most per partition.
+    topic_partitions: int = Field(default=6, ge=1, le=1000)
+
+    batch_size: int = Field(default=64, ge=1, le=1024)
+    batch_wait_s: float = Field(default=0.1, ge=0.0, le=10.0)
+
+    experiment_logs: Path = Path(".demo/experiment-logs")
+
+    def connection(self) -> dict[str, Any]:
+        """What every Kafka client is opened with. Holds secrets: never log it."""
+        told = {
+            "bootstrap_servers": [one.strip() for one in self.kafka_bootstrap.split(",") if one.strip()],
+            "security_protocol": self.kafka_security_protocol,
+            "sasl_mechanism": self.kafka_sasl_mechanism,
+            "sasl_plain_username": self.kafka_sasl_username,
+            "sasl_plain_password": _revealed(self.kafka_sasl_password),
+            "ssl_cafile": _text(self.kafka_ssl_cafile),
+            "ssl_certfile": _text(self.kafka_ssl_certfile),
+            "ssl_keyfile": _text(self.kafka_ssl_keyfile),
+            "ssl_password": _revealed(self.kafka_ssl_password),
+        }
+        return {name: value for name, value in told.items() if value is not None}
+
+
+def read_settings() -> Settings:
+    """The settings of this environment.
+
+    Raises:
+        InvalidSettings: naming each variable and the rule; values of secrets are not shown.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        said = "; ".join(f"{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors())
+        raise InvalidSettings(f"{said}; correct it in the environment or .env") from error
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

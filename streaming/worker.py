@@ -1,0 +1,313 @@
+"""The loop that keeps the index up to the change log.
+
+Each round, in this order and no other:
+
+1. collect a batch, by size or deadline (stay in the group while waiting);
+2. decode; what cannot be read is set aside with its bytes;
+3. apply: one call that decides, embeds and returns once the store has answered;
+   while store or pictures do not answer: pause, back off, try the same again;
+4. flush what is set aside, and wait for the log's answer;
+5. acknowledge the offsets, last. A crash before this point brings the batch
+   again, which changes nothing: rows are keyed by product and guarded by version.
+
+The worker keeps nothing between batches. It knows neither Kafka nor Milvus.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from random import Random
+from typing import TypeVar
+
+import structlog
+
+from product_index.errors import Invalid, Unembeddable, UnknownCollection
+from product_index.errors import Retryable as IndexRetryable
+from product_index.product import ProductChange
+from product_index.refresh import Receipt, coalesce
+
+from .batching import Batch, Batcher
+from .change_log import ChangeLog, Message, MessageSink, Outgoing
+from .dead_letters import dead_letter
+from .errors import LogUnavailable, OwnershipLost, Retryable, Unreadable
+from .events import decode_change
+from .freshness import Arrival
+
+log = structlog.get_logger()
+
+# While the store is away the group must hear from us more often than its session ends.
+HEARTBEAT_S = 0.5
+# The name of a collection may not resolve for a moment, or until the first build of the index.
+WORTH_WAITING = (IndexRetryable, UnknownCollection, Retryable)
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How the worker paces itself.
+
+    Attributes:
+        batch_size: one call of the encoder; small enough that a batch never
+            comes near the interval in which the group wants a poll (300 s).
+        batch_wait_s: how long the first message of a batch waits for company.
+        idle_s: how long one poll waits while there is nothing.
+        backoff_s: the first pause when something does not answer; it doubles.
+        backoff_max_s: the longest pause.
+    """
+
+    batch_size: int = 64
+    batch_wait_s: float = 0.1
+    idle_s: float = 0.5
+    backoff_s: float = 0.2
+    backoff_max_s: float = 30.0
+
+
+@dataclass(slots=True)
+class Totals:
+    """What a run has done: messages and acknowledged batches, and changes by class."""
+
+    messages: int = 0
+    batches: int = 0
+    by_class: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    message: Message
+    change: ProductChange
+
+
+class _Stopped(Exception):  # noqa: N818 - not an error: somebody asked
+    """Told to stop while something did not answer; the batch will come again."""
+
+
+class Worker:
+    """Moves changes from the log into the index.
+
+    Args:
+        changes: our share of the log.
+        sink: where dead letters go.
+        apply: brings the index up to some changes; returns once the store has answered.
+        arrived: told what became searchable, after the acknowledgement.
+        now, steady_s, sleep, chance: clock, stop-watch, patience and jitter.
+    """
+
+    def __init__(
+        self,
+        *,
+        changes: ChangeLog,
+        sink: MessageSink,
+        apply: Callable[[Sequence[ProductChange]], Receipt],
+        pace: Pace | None = None,
+        arrived: Callable[[Sequence[Arrival]], None] = lambda _arrivals: None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        steady_s: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        chance: Random | None = None,
+    ) -> None:
+        self._changes = changes
+        self._sink = sink
+        self._apply = apply
+        self._pace = pace or Pace()
+        self._arrived = arrived
+        self._now = now
+        self._steady_s = steady_s
+        self._sleep = sleep
+        self._chance = chance or Random()  # noqa: S311 - jitter, no secret
+
+    def run(self, *, stop: Callable[[], bool], max_idle_s: float | None = None) -> Totals:
+        """Work until told to stop, or until nothing came for `max_idle_s`.
+
+        Told to stop, it finishes the batch at hand and acknowledges it, unless
+        the store is away: then it goes at once and the batch comes again.
+        """
+        totals = Totals()
+        batcher = Batcher(max_size=self._pace.batch_size, max_wait_s=self._pace.batch_wait_s)
+        busy_at = self._steady_s()
+        while not stop():
+            batch = self._collect(batcher, stop)
+            if batch.messages:
+                try:
+                    self._work_off(batch, stop, totals)
+                except _Stopped:
+                    log.warning("stopped_unacknowledged", messages=len(batch.messages))
+                    break
+                busy_at = self._steady_s()
+            elif max_idle_s is not None and self._steady_s() - busy_at >= max_idle_s:
+                break
+        return totals
+
+    def _collect(self, batcher: Batcher, stop: Callable[[], bool]) -> Batch:
+        while not stop():
+            now_s = self._steady_s()
+            wait_s = batcher.wait_s(now_s=now_s, idle_s=self._pace.idle_s)
+            try:
+                messages = self._changes.poll(timeout_s=wait_s, max_messages=batcher.room)
+            except LogUnavailable as error:
+                log.warning("log_away", reason=str(error))
+                self._sleep(self._pace.backoff_s)
+                break
+            batcher.add(messages, now_s=self._steady_s())
+            if batcher.is_due(now_s=self._steady_s()) or batcher.room == self._pace.batch_size:
+                break
+        return batcher.take()
+
+    def _work_off(self, batch: Batch, stop: Callable[[], bool], totals: Totals) -> None:
+        began_s = self._steady_s()
+        read, dead = self._decode(batch.messages)
+        receipts, outcomes, unembeddable = self._apply_all(read, stop)
+        searchable_at = self._now()
+        dead += unembeddable
+        if dead:
+            self._until_answered(lambda: self._sink.send(dead), stop)
+        try:
+            self._changes.commit(batch.offsets)  # only now
+        except (OwnershipLost, LogUnavailable) as error:
+            # What was done is harmless to do again: by the new owner, or with the next batch.
+            log.warning("not_acknowledged", reason=str(error))
+        arrivals = [
+            Arrival.of(message, change, outcome=outcome, searchable_at=searchable_at)
+            for message, change, outcome in _by_message(batch, read, outcomes)
+        ]
+        self._arrived(arrivals)
+        totals.messages += len(batch.messages)
+        totals.batches += 1
+        totals.by_class.update(arrival.outcome for arrival in arrivals)
+        log.info(
+            "batch_applied",
+            messages=len(batch.messages),
+            dead=len(dead),
+            **Counter(arrival.outcome for arrival in arrivals),
+            picture_notes=[note for receipt in receipts for note in receipt.notes][:5],
+            freshest_ms=min((arrival.freshness_ms for arrival in arrivals), default=None),
+            oldest_ms=max((arrival.freshness_ms for arrival in arrivals), default=None),
+            apply_ms=sum(receipt.took_ms for receipt in receipts),
+            took_ms=int((self._steady_s() - began_s) * 1000),
+        )
+
+    def _decode(self, messages: Sequence[Message]) -> tuple[list[_Read], list[Outgoing]]:
+        read, dead = [], []
+        for message in messages:
+            try:
+                read.append(_Read(message, decode_change(message)))
+            except Unreadable as error:
+                dead.append(self._set_aside(message, stage="decode", reason=str(error)))
+        return read, dead
+
+    def _apply_all(
+        self, read: Sequence[_Read], stop: Callable[[], bool]
+    ) -> tuple[list[Receipt], dict[int, str], list[Outgoing]]:
+        """Apply; where the latest change of a product is unusable, the one before it counts.
+
+        Returns the receipts, the outcome of each change that counted (by its
+        identity), and the dead letters.
+        """
+        receipts: list[Receipt] = []
+        outcomes: dict[int, str] = {}
+        dead: list[Outgoing] = []
+        left = list(read)
+        while left:
+            latest = {id(change) for change in coalesce([one.change for one in left])}
+            receipt = self._apply_or_bisect([one.change for one in left], stop)
+            receipts.append(receipt)
+            reasons = dict(receipt.failed)
+            for one in left:
+                if id(one.change) not in latest:
+                    continue
+                product_id = one.change.product_id
+                outcomes[id(one.change)] = receipt.outcomes.get(product_id, "failed")
+                if product_id in reasons:
+                    dead.append(self._set_aside(one.message, stage="embed", reason=reasons[product_id]))
+            left = [one for one in left if one.change.product_id in reasons and id(one.change) not in latest]
+        return receipts, outcomes, dead
+
+    def _apply_or_bisect(self, changes: Sequence[ProductChange], stop: Callable[[], bool]) -> Receipt:
+        """Apply; if one change spoils the whole call, halve until it stands alone."""
+        try:
+            return self._until_answered(lambda: self._apply(changes), stop)
+        except (Invalid, Unembeddable) as error:
+            ids = list(dict.fromkeys(change.product_id for change in changes))
+            if len(ids) == 1:
+                return Receipt(failed=((ids[0], str(error)),), outcomes={ids[0]: "failed"})
+            first = set(ids[: len(ids) // 2])
+            return _joined(
+                self._apply_or_bisect([one for one in changes if one.product_id in first], stop),
+                self._apply_or_bisect([one for one in changes if one.product_id not in first], stop),
+            )
+
+    def _until_answered(self, act: Callable[[], Answer], stop: Callable[[], bool]) -> Answer:
+        attempt = 0
+        paused = False
+        try:
+            while True:
+                try:
+                    return act()
+                except WORTH_WAITING as error:
+                    if stop():
+                        raise _Stopped from error
+                    pause_s = self._backoff_s(attempt)
+                    log.warning(
+                        "waiting", reason=str(error), attempt=attempt + 1, retry_in_s=round(pause_s, 2)
+                    )
+                    if not paused:
+                        self._changes.pause()
+                        paused = True
+                    self._wait_as_member(pause_s, stop)
+                    attempt += 1
+        finally:
+            if paused:
+                self._changes.resume()
+
+    def _backoff_s(self, attempt: int) -> float:
+        """Doubling, with jitter, so that many workers do not come back at once."""
+        longest = min(self._pace.backoff_max_s, self._pace.backoff_s * 2.0 ** min(attempt, 20))
+        return longest * (0.5 + self._chance.random() / 2)
+
+    def _wait_as_member(self, pause_s: float, stop: Callable[[], bool]) -> None:
+        until_s = self._steady_s() + pause_s
+        while not stop() and (left_s := until_s - self._steady_s()) > 0:
+            try:
+                self._changes.heartbeat()
+            except LogUnavailable as error:
+                log.warning("log_away", reason=str(error))
+            self._sleep(min(HEARTBEAT_S, left_s))
+
+    def _set_aside(self, message: Message, *, stage: str, reason: str) -> Outgoing:
+        log.warning(
+            "set_aside",
+            stage=stage,
+            reason=reason,
+            topic=message.topic,
+            partition=message.partition,
+            offset=message.offset,
+        )
+        return dead_letter(message, stage=stage, reason=reason, now=self._now())
+
+
+def _by_message(
+    batch: Batch, read: Sequence[_Read], outcomes: dict[int, str]
+) -> list[tuple[Message, ProductChange | None, str]]:
+    """What became of each message, in the order of the batch."""
+    changes = {(one.message.source, one.message.offset): one.change for one in read}
+    told = []
+    for message in batch.messages:
+        change = changes.get((message.source, message.offset))
+        outcome = "poison" if change is None else outcomes.get(id(change), "superseded")
+        told.append((message, change, outcome))
+    return told
+
+
+def _joined(one: Receipt, other: Receipt) -> Receipt:
+    return Receipt(
+        failed=one.failed + other.failed,
+        notes=one.notes + other.notes,
+        outcomes={**one.outcomes, **other.outcomes},
+        took_ms=one.took_ms + other.took_ms,
+        **{
+            name: getattr(one, name) + getattr(other, name)
+            for name in ("embedded", "scalar", "unchanged", "deleted", "stale", "superseded")
+        },
+    )
