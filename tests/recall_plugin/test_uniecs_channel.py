@@ -1,0 +1,200 @@
+"""The UniECS channel on the twins of encoder and database."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+
+from product_index.encoder import Content, HashEncoder
+from product_index.errors import StoreUnavailable
+from product_index.vector_store import (
+    CollectionSpec,
+    Filter,
+    Fingerprint,
+    InMemoryVectorDatabase,
+    ProductVector,
+)
+from recall_plugin.channels.uniecs import UniecsChannel
+from recall_plugin.query import ChannelRequest, Query
+
+ENCODER = HashEncoder(32)
+SPEC = CollectionSpec(dimension=32, model_id="hash-1", preprocess_version="words-1")
+
+
+@dataclass
+class Clock:
+    now_s: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def row(product_id: str, text: str, **fields: object) -> ProductVector:
+    fingerprint = Fingerprint(
+        version=1,
+        occurred_at_ms=0,
+        text_hash="",
+        image_digest="",
+        scalar_hash="",
+        model_id=SPEC.model_id,
+        preprocess_version=SPEC.preprocess_version,
+        deleted=False,
+    )
+    vector = ENCODER.embed([Content(text=text)])[0]
+    return ProductVector(product_id=product_id, vector=vector, fingerprint=fingerprint, **fields)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def database() -> InMemoryVectorDatabase:
+    made = InMemoryVectorDatabase()
+    made.create("products_v1", SPEC).upsert(
+        [
+            row("red-mug", "red mug", category="cups", price=5.0),
+            row("blue-mug", "blue mug", category="cups", price=9.0, in_stock=False),
+            row("red-rug", "red rug", category="rugs", price=90.0),
+        ]
+    )
+    made.switch("products", "products_v1")
+    return made
+
+
+@pytest.fixture
+def open_channel(database: InMemoryVectorDatabase, clock: Clock) -> Callable[..., UniecsChannel]:
+    return lambda **options: UniecsChannel(
+        options.pop("encoder", ENCODER),
+        options.pop("database", database),
+        alias="products",
+        clock=clock,
+        **options,
+    )
+
+
+def request(query: Query, *, deadline_s: float = 1e9, limit: int = 10) -> ChannelRequest:
+    return ChannelRequest(query=query, limit=limit, deadline_s=deadline_s, request_id="q1", unit_id="u1")
+
+
+def test_it_finds_the_nearest_products_and_says_which_index_and_model(
+    open_channel: Callable[..., UniecsChannel],
+) -> None:
+    """The log must be able to tell one index from the next."""
+    answer = open_channel().find(request(Query(text="Red MUG"), limit=2))
+
+    assert "red-mug" == answer.hits[0].product_id
+    assert 2 == len(answer.hits)
+    assert ("ok", "products_v1", "hash-1") == (answer.status, answer.index_version, answer.model_id)
+
+
+def test_filters_are_pushed_down(open_channel: Callable[..., UniecsChannel]) -> None:
+    """The limit is spent on products that pass."""
+    query = Query(text="red", filters=Filter(category="cups", in_stock=True))
+    answer = open_channel().find(request(query, limit=1))
+
+    assert ["red-mug"] == [hit.product_id for hit in answer.hits]
+
+
+def test_below_the_floor_of_the_query_kind_nothing_is_relevant(
+    open_channel: Callable[..., UniecsChannel],
+) -> None:
+    """Without a floor the nearest is always found, however far it is."""
+    strict = open_channel(floors={"text": 0.99})
+
+    assert ["red-mug"] == [hit.product_id for hit in strict.find(request(Query(text="red mug"))).hits]
+    assert 3 == len(open_channel().find(request(Query(text="red mug"))).hits)
+    assert 3 == len(strict.find(request(Query(image=b"a photo"))).hits)
+
+
+def test_an_index_swap_is_followed_without_a_restart(
+    open_channel: Callable[..., UniecsChannel], database: InMemoryVectorDatabase, clock: Clock
+) -> None:
+    """Within the interval; until then the old collection serves."""
+    channel = open_channel(follow_alias_s=1.0)
+    channel.find(request(Query(text="mug")))
+    database.create("products_v2", SPEC).upsert([row("green-mug", "green mug")])
+    database.switch("products", "products_v2")
+    before = channel.find(request(Query(text="mug")))
+    clock.now_s += 1.0
+    after = channel.find(request(Query(text="mug")))
+
+    assert ("products_v1", "products_v2") == (before.index_version, after.index_version)
+    assert ["green-mug"] == [hit.product_id for hit in after.hits]
+
+
+def test_another_models_collection_is_never_searched(
+    open_channel: Callable[..., UniecsChannel], database: InMemoryVectorDatabase, clock: Clock
+) -> None:
+    """Off, and on again when encoder and collection agree."""
+    channel = open_channel()
+    database.create("products_v2", replace(SPEC, model_id="hash-2"))
+    database.switch("products", "products_v2")
+    off = channel.find(request(Query(text="mug")))
+    database.switch("products", "products_v1")
+    clock.now_s += 1.0
+    on = channel.find(request(Query(text="mug")))
+
+    assert ("off", ()) == (off.status, off.hits)
+    assert "'hash-2'" in off.reason
+    assert "ok" == on.status
+
+
+def test_without_an_index_it_is_off_until_there_is_one(
+    open_channel: Callable[..., UniecsChannel], database: InMemoryVectorDatabase, clock: Clock
+) -> None:
+    """A new shop starts the funnel before its first refresh."""
+    empty = InMemoryVectorDatabase()
+    channel = open_channel(database=empty)
+    off = channel.find(request(Query(text="mug")))
+    empty.create("products_v1", SPEC)
+    empty.switch("products", "products_v1")
+    clock.now_s += 1.0
+
+    assert "off" == off.status
+    assert "'products'" in off.reason
+    assert "ok" == channel.find(request(Query(text="mug"))).status
+
+
+class Away(InMemoryVectorDatabase):
+    """A database that can be unplugged."""
+
+    away = False
+
+    def resolve(self, alias: str) -> str | None:
+        if self.away:
+            raise StoreUnavailable("no route to host")
+        return super().resolve(alias)
+
+
+def test_while_the_database_does_not_answer_what_was_served_goes_on(
+    open_channel: Callable[..., UniecsChannel], clock: Clock
+) -> None:
+    """The alias cannot be looked up; the collection may well be searched."""
+    database = Away()
+    database.create("products_v1", SPEC).upsert([row("red-mug", "red mug")])
+    database.switch("products", "products_v1")
+    channel = open_channel(database=database)
+    channel.find(request(Query(text="mug")))
+    database.away = True
+    clock.now_s += 10
+
+    assert "ok" == channel.find(request(Query(text="mug"))).status
+    with pytest.raises(StoreUnavailable):
+        open_channel(database=database).find(request(Query(text="mug")))
+
+
+def test_past_its_deadline_it_gives_up_before_the_search(open_channel: Callable[..., UniecsChannel]) -> None:
+    """Nobody waits for it any more."""
+    assert "timeout" == open_channel().find(request(Query(text="mug"), deadline_s=0.0)).status
+
+
+def test_an_image_that_cannot_be_read_leaves_the_text(open_channel: Callable[..., UniecsChannel]) -> None:
+    """A partial answer; a fault of the shopper's file is none of the channel."""
+    both = open_channel().find(request(Query(text="red mug", image=b"broken")))
+    alone = open_channel().find(request(Query(image=b"broken")))
+
+    assert ("partial", "red-mug") == (both.status, both.hits[0].product_id)
+    assert ("partial", ()) == (alone.status, alone.hits)
+    assert "cannot be read" in alone.reason
