@@ -58,6 +58,14 @@ CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (
     tokenize = "porter unicode61 remove_diacritics 2"
 );
 """
+_PUT_SHELF = """
+INSERT INTO shelf (product_id, version, occurred_at_ms, on_sale, category, brand, price, in_stock)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (product_id) DO UPDATE SET
+    version = excluded.version, occurred_at_ms = excluded.occurred_at_ms, on_sale = excluded.on_sale,
+    category = excluded.category, brand = excluded.brand, price = excluded.price, in_stock = excluded.in_stock
+RETURNING number
+"""
 
 
 class ShopSearch:
@@ -132,19 +140,14 @@ class ShopSearch:
         on_sale = product is not None
         product = product or Product(product_id=product_id)
         row = (product_id, version, occurred_at_ms, on_sale, product.category, product.brand, product.price)
-        number = self._database.execute(
-            "INSERT INTO shelf (product_id, version, occurred_at_ms, on_sale, category, brand, price, in_stock) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (product_id) DO UPDATE SET version = excluded.version, "
-            "occurred_at_ms = excluded.occurred_at_ms, on_sale = excluded.on_sale, category = excluded.category, "
-            "brand = excluded.brand, price = excluded.price, in_stock = excluded.in_stock RETURNING number",
-            (*row, product.in_stock),
-        ).fetchone()[0]
+        number = self._database.execute(_PUT_SHELF, (*row, product.in_stock)).fetchone()[0]
         if on_sale:
             attributes = " ".join(product.attributes.values())
+            words = (product.title, product.description, product.category, product.brand, attributes)
             self._database.execute(
-                "INSERT INTO words (rowid, title, description, category, brand, attributes) VALUES (?, ?, ?, ?, ?, ?)",
-                (number, product.title, product.description, product.category, product.brand, attributes),
+                "INSERT INTO words (rowid, title, description, category, brand, attributes) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (number, *words),
             )
 
 
