@@ -1,0 +1,168 @@
+"""Loading channels: each by itself, only those that are planned."""
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+import structlog
+
+from recall_plugin.build import CHANNEL_GROUP, build_event_log, installed_channels, load_channels
+from recall_plugin.channels import Channel
+from recall_plugin.channels.in_memory import InMemoryChannel
+from recall_plugin.errors import BrokenChannel, InvalidSettings
+from recall_plugin.plugin import RecallPlugin
+from recall_plugin.query import ChannelRequest, Query
+from recall_plugin.settings import Settings, read_settings
+
+from tests.recall_plugin.doubles import finds, hits
+
+ROOT = Path(__file__).parents[2]
+
+
+def sound(_: Settings) -> Channel:
+    return finds("new", name="sound")
+
+
+def misnamed(_: Settings) -> Channel:
+    return finds("new", name="other")
+
+
+def broken(_: Settings) -> Channel:
+    raise FileNotFoundError("no model here")
+
+
+def exiting(_: Settings) -> Channel:
+    raise SystemExit(1)
+
+
+def declared(**channels: str) -> list[EntryPoint]:
+    return [
+        EntryPoint(name=name, value=value if ":" in value else f"{__name__}:{value}", group=CHANNEL_GROUP)
+        for name, value in channels.items()
+    ]
+
+
+def settings(**fields: object) -> Settings:
+    return Settings(_env_file=None, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "value", ["broken", "exiting", "misnamed", "no_such_function", "no.such.module:make"]
+)
+def test_one_broken_channel_takes_no_other_with_it(value: str) -> None:
+    """It is logged and left out; the base is served without it."""
+    with structlog.testing.capture_logs() as lines:
+        loaded = load_channels(["third", "sound"], settings(), installed=declared(third=value, sound="sound"))
+
+    assert ["sound"] == [channel.name for channel in loaded]
+    assert [("channel_left_out", "third")] == [(line["event"], line["channel"]) for line in lines]
+
+
+def test_in_strict_mode_a_broken_channel_is_an_error() -> None:
+    """For CI, where somebody reads it."""
+    with pytest.raises(BrokenChannel, match="no model here"):
+        load_channels(["third"], settings(strict_channels=True), installed=declared(third="broken"))
+
+
+def test_a_planned_channel_that_is_not_installed_is_told_by_name() -> None:
+    """With what there is, and what to do."""
+    with pytest.raises(BrokenChannel, match="no channel 'style' is installed; there are: sound"):
+        load_channels(["style"], settings(strict_channels=True), installed=declared(sound="sound"))
+
+
+def test_a_channel_that_no_plan_names_is_not_even_imported() -> None:
+    """Installing a package must not put its code on the request path."""
+    assert [] == load_channels([], settings(strict_channels=True), installed=declared(third="no.such:thing"))
+
+
+def test_the_uniecs_channel_is_installed_under_its_name() -> None:
+    """As the packaged experiment's plan calls it."""
+    assert "uniecs" in installed_channels()
+
+
+def test_events_need_somewhere_to_go() -> None:
+    """An experiment without a log is worth nothing: said at the start."""
+    with pytest.raises(InvalidSettings, match="KAFKA_BOOTSTRAP is not set"):
+        build_event_log(settings())
+    with pytest.raises(InvalidSettings, match="KAFKA_BOOTSTRAP"):
+        RecallPlugin.from_settings(settings())
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By the names that all rooms use."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RECALL_GRACE_MS", "25")
+    monkeypatch.setenv("RECALL_FLOOR_IMAGE", "0.3")
+    monkeypatch.setenv("EXPERIMENTS", str(tmp_path))
+    monkeypatch.setenv("KAFKA_BOOTSTRAP", "127.0.0.1:9092")
+    read = read_settings()
+
+    assert (25, 0.3, tmp_path, "127.0.0.1:9092") == (
+        read.grace_ms,
+        read.floor_image,
+        read.experiments,
+        read.kafka_bootstrap,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("RECALL_GRACE_MS", "-1"), ("RECALL_FLOOR_TEXT", "1.5"), ("RECALL_IN_FLIGHT", "many")]
+)
+def test_a_setting_that_breaks_a_rule_is_refused_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
+) -> None:
+    """The variable, its value and the rule."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(InvalidSettings, match=f"'{value}'.*Correct the environment"):
+        read_settings()
+
+
+def test_the_twin_of_a_channel_keeps_to_limit_and_filters() -> None:
+    """It ships, for a first try."""
+    channel = InMemoryChannel({"mug": hits("a", "b", "c")})
+    query = Query(text="mug", limit=2)
+    request = ChannelRequest(query=query, limit=2, deadline_s=0, request_id="q", unit_id="u")
+
+    assert ["a", "b"] == [hit.product_id for hit in channel.find(request).hits]
+    channel.close()
+
+
+def test_importing_the_plugin_loads_no_heavy_client() -> None:
+    """A search service pays for a model only where it runs one."""
+    code = (
+        "import sys, recall_plugin.plugin, recall_plugin.channels.uniecs\n"
+        "print(*[name for name in ('torch', 'pymilvus', 'onnxruntime', 'kafka', 'duckdb') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
+
+    assert (0, "") == (done.returncode, done.stdout.strip()), done.stderr
+
+
+def check(*options: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "recall_plugin", "check", *options]
+    paths = {"PYTHONPATH": str(ROOT), "PATH": ""}
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, cwd=cwd, env=paths | environment
+    )
+
+
+def test_check_says_what_would_run(tmp_path: Path) -> None:
+    """Before the first shopper does."""
+    done = check("--no-load", cwd=tmp_path, RECALL_GRACE_MS="30")
+
+    assert 0 == done.returncode, done.stderr
+    assert "treatment 50%: uniecs by AppendQuota(protected_head=4, quota=8, every=2)" in done.stdout
+    assert "plus 30 ms" in done.stdout
+
+
+def test_check_tells_what_keeps_it_from_running(tmp_path: Path) -> None:
+    """One line, exit 2."""
+    done = check("--no-load", cwd=tmp_path, EXPERIMENTS=str(tmp_path / "nowhere"))
+
+    assert 2 == done.returncode
+    assert done.stderr.startswith("error: ")
+    assert 1 == len(done.stderr.splitlines())
