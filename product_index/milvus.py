@@ -23,11 +23,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pymilvus import DataType, MilvusClient, MilvusException
 
 from .encoder import Vectors
 from .errors import CollectionInUse, InvalidSettings, StoreUnavailable, UnknownCollection
 from .vector_store import CollectionSpec, Filter, Fingerprint, Hit, ProductVector, check_vectors
+
+
+@contextlib.contextmanager
+def _without_settings() -> Iterator[None]:
+    """Hide MILVUS_URI from pymilvus' import: it reads that (and `.env`) itself, and refuses a folder."""
+    kept = dict(os.environ)
+    os.environ["MILVUS_URI"] = ""
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - kept.keys():
+            del os.environ[name]
+        os.environ.update(kept)
+
+
+with _without_settings():
+    from pymilvus import DataType, MilvusClient, MilvusException
 
 # Lengths in bytes of UTF-8. Longer values are cut on a character's boundary:
 # they are for filters and lists, the catalogue keeps the whole.

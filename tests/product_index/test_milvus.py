@@ -1,5 +1,6 @@
 """What is Milvus' alone: the folder's lock, cut values, filters in its language."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -86,3 +87,13 @@ def test_the_filter_in_milvus_language() -> None:
         'deleted == false and category == "a\\"b\\\\" and in_stock == true and price >= 1.5 and price <= 9.0'
         == expression(where)
     )
+
+
+def test_a_folder_in_the_environment_does_not_break_the_client(tmp_path: Path) -> None:
+    """pymilvus reads MILVUS_URI by itself when it is imported, and knows no folders there."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import os, product_index.milvus; print(os.environ['MILVUS_URI'])"],
+        env={**os.environ, "MILVUS_URI": ".demo/index.db"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert ".demo/index.db" == done.stdout.strip()

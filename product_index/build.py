@@ -1,0 +1,75 @@
+"""The one place that chooses: which encoder, which database, where pictures are.
+
+Heavy clients load when they are chosen, not when this is imported.
+"""
+
+from pathlib import Path
+
+from .catalog import Catalogue, open_catalogue
+from .encoder import Encoder, HashEncoder
+from .errors import InvalidSettings
+from .pictures import NoPictures, Pictures, pictures_beside
+from .settings import Settings
+from .vector_store import VectorDatabase
+
+# The encoder without weights, for tests and for trying the road without a model.
+TWIN = "hash"
+
+
+def build_encoder(settings: Settings) -> Encoder:
+    """Open the encoder that UNIECS_MODEL names.
+
+    Raises:
+        InvalidSettings: there is no exported model.
+    """
+    if settings.uniecs_model == TWIN:
+        return HashEncoder()
+    folder = Path(settings.uniecs_model)
+    if not (folder / "config.json").is_file():
+        raise InvalidSettings(
+            f"UNIECS_MODEL is {settings.uniecs_model!r}, which holds no exported encoder (no config.json); "
+            "set it to the folder that `python -m uniecs export` wrote"
+        )
+    from .uniecs_encoder import UniecsEncoder
+
+    return UniecsEncoder(folder)
+
+
+def build_database(settings: Settings) -> VectorDatabase:
+    """Connect to the database that MILVUS_URI names.
+
+    Raises:
+        StoreUnavailable: nothing answers, or another process holds the folder.
+    """
+    from .milvus import MilvusVectorDatabase
+
+    return MilvusVectorDatabase(
+        settings.milvus_uri, token=settings.milvus_token, timeout_s=settings.milvus_timeout_s
+    )
+
+
+def build_catalogue(settings: Settings) -> Catalogue:
+    """Open the catalogue that CATALOGUE names.
+
+    Raises:
+        InvalidSettings: none is named.
+        InvalidCatalogue: it cannot be read as one.
+    """
+    if settings.catalogue is None:
+        raise InvalidSettings(
+            "CATALOGUE is not set; set it to a folder with products.jsonl, .csv or .parquet"
+        )
+    return open_catalogue(settings.catalogue)
+
+
+def build_pictures(settings: Settings) -> Pictures:
+    """Where pictures are: PICTURE_ROOT, else beside the catalogue, else nowhere.
+
+    Raises:
+        InvalidSettings: PICTURE_ROOT does not exist.
+    """
+    if settings.picture_root is not None:
+        return pictures_beside(settings.picture_root)
+    if settings.catalogue is None:
+        return NoPictures()
+    return pictures_beside(open_catalogue(settings.catalogue).picture_root)

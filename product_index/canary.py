@@ -1,0 +1,235 @@
+"""Is a new collection fit to serve? It is compared with what was to be in it.
+
+The shard files are the truth, the store is the suspect: every row is there,
+bit for bit; sampled vectors are embedded anew; the store's search is set
+against exact search, with and without a filter, at the limit that is served.
+A collection that fails is not served; nothing here moves an alias.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from .embedding import check_same_space, embed_seen, look
+from .encoder import Encoder
+from .errors import CanaryRefused
+from .pictures import Pictures
+from .rebuild import Plan, finished_shards, read_plan, rows_path
+from .shards import read_changes, read_rows
+from .vector_store import UNIT_TOLERANCE, Filter, ProductVector, VectorStore
+
+log = structlog.get_logger()
+
+# Scores this close are a tie; either product is right.
+SCORE_TOLERANCE = 1e-5
+# A fresh vector of the same content may differ in its last bits between machines.
+SAME_VECTOR = 1e-4
+_SAMPLED_AGAIN = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """What is asked of a new collection.
+
+    Attributes:
+        min_coverage: share of the catalogue's products that must be in it.
+        min_recall: share of the exact nearest that the store must find.
+        limit: as many as are asked for in service.
+        queries: how many vectors are sampled as questions.
+    """
+
+    min_coverage: float = 0.95
+    min_recall: float = 0.95
+    limit: int = 100
+    queries: int = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What was measured; all of it passed."""
+
+    collection: str
+    products: int
+    coverage: float
+    recall: float
+    recall_filtered: float
+    search_p50_ms: float
+    search_p99_ms: float
+    model_id: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a log, a message between tasks, an asset's extra."""
+        return asdict(self)
+
+
+def check_collection(
+    plan: Plan,
+    store: VectorStore,
+    encoder: Encoder,
+    pictures: Pictures,
+    *,
+    chance: np.random.Generator,
+    thresholds: Thresholds = Thresholds(),
+) -> Verdict:
+    """Check a loaded collection.
+
+    Args:
+        plan: of the rebuild that filled it.
+        store: the collection.
+        encoder: that will embed the queries.
+        pictures: where the catalogue's pictures are.
+        chance: draws the samples.
+        thresholds: what is asked of it.
+
+    Raises:
+        CanaryRefused: with every reason found.
+        ModelMismatch: the encoder is of another space than the collection.
+    """
+    check_same_space(encoder, store.spec, store.name)
+    rows = [
+        row
+        for number in range(len(plan.shards))
+        for page in read_rows(rows_path(plan, number))
+        for row in page
+    ]
+    coverage = len(rows) / max(plan.products, 1)
+    reasons = _missing(plan, rows, coverage, thresholds) + _differing(store, rows)
+    if not rows:
+        raise CanaryRefused(store.name, [*reasons, "it is empty"])
+    drawn = chance.choice(len(rows), size=min(thresholds.queries, len(rows)), replace=False)
+    sample = [rows[index] for index in drawn]
+    reasons += _strangers(plan, sample[:_SAMPLED_AGAIN], encoder, pictures)
+    where = _common_filter(rows)
+    recall, waits = _recall(store, rows, sample, None, thresholds.limit)
+    recall_filtered, _ = _recall(store, rows, sample, where, thresholds.limit)
+    for name, share in ((f"recall@{thresholds.limit}", recall), (f"recall under {where}", recall_filtered)):
+        if not share >= thresholds.min_recall:
+            reasons.append(f"{name} is {share:.3f}, at least {thresholds.min_recall} is asked")
+    if reasons:
+        log.error("canary_refused", collection=store.name, reasons=reasons)
+        raise CanaryRefused(store.name, reasons)
+    verdict = Verdict(
+        collection=store.name,
+        products=len(rows),
+        coverage=round(coverage, 4),
+        recall=round(recall, 4),
+        recall_filtered=round(recall_filtered, 4),
+        search_p50_ms=round(float(np.percentile(waits, 50)), 2),
+        search_p99_ms=round(float(np.percentile(waits, 99)), 2),
+        model_id=store.spec.model_id,
+    )
+    log.info("canary_passed", **verdict.as_dict())
+    return verdict
+
+
+def _missing(plan: Plan, rows: Sequence[ProductVector], coverage: float, thresholds: Thresholds) -> list[str]:
+    """Are as many rows embedded as the catalogue has products?"""
+    reasons = []
+    if read_plan(plan.path) != plan:
+        reasons.append(f"its plan {plan.path} was changed meanwhile")
+    promised = sum(shard.rows for shard in finished_shards(plan))
+    if promised != len(rows):
+        reasons.append(f"its shards have {len(rows)} rows, {promised} were written")
+    if coverage < thresholds.min_coverage:
+        failed = [failure for shard in finished_shards(plan) for failure in shard.failed]
+        first = f"; first: {failed[0][0]!r}, {failed[0][1]}" if failed else ""
+        reasons.append(
+            f"it covers {coverage:.1%} of {plan.products} products, at least "
+            f"{thresholds.min_coverage:.1%} is asked{first}"
+        )
+    return reasons
+
+
+def _differing(store: VectorStore, rows: Sequence[ProductVector]) -> list[str]:
+    """Is every row stored as it was embedded, and nothing else?"""
+    wanted = {row.product_id: row for row in rows}
+    unknown, other_model, not_unit, changed, found = 0, 0, 0, 0, 0
+    for page in store.rows():
+        for row in page:
+            original = wanted.get(row.product_id)
+            if original is None:
+                unknown += 1
+                continue
+            found += 1
+            stamp = (row.fingerprint.model_id, row.fingerprint.preprocess_version)
+            other_model += stamp != (store.spec.model_id, store.spec.preprocess_version)
+            not_unit += not abs(float(np.linalg.norm(row.vector.astype(np.float64))) - 1) <= UNIT_TOLERANCE
+            same = row.fingerprint == original.fingerprint and np.array_equal(row.vector, original.vector)
+            changed += not same
+    counted = store.count()
+    said = {
+        f"{len(wanted) - found} products are missing": found != len(wanted),
+        f"{unknown} products are in it that the catalogue does not have": unknown,
+        f"{other_model} rows are of another model": other_model,
+        f"{not_unit} vectors are not finite and of length 1": not_unit,
+        f"{changed} rows differ from what was embedded": changed,
+        f"it counts {counted} products, {len(wanted)} were loaded": counted != len(wanted),
+    }
+    return [sentence for sentence, wrong in said.items() if wrong]
+
+
+def _strangers(
+    plan: Plan, sample: Sequence[ProductVector], encoder: Encoder, pictures: Pictures
+) -> list[str]:
+    """Do sampled products, embedded anew, give the vectors that are stored under their names?"""
+    wanted = {row.product_id: row.vector for row in sample}
+    products = [
+        change.product
+        for parts in plan.shards
+        for part in parts
+        for change in read_changes(plan.folder / part)
+        if change.product is not None and change.product_id in wanted
+    ]
+    fresh = embed_seen([look(product, pictures, encoder) for product in products], encoder).vectors
+    wrong = [
+        key
+        for key, vector in wanted.items()
+        if key not in fresh or not float(np.max(np.abs(fresh[key] - vector))) <= SAME_VECTOR
+    ]
+    if not wrong:
+        return []
+    return [
+        f"{len(wrong)} of {len(wanted)} sampled products have another's vector (first: {sorted(wrong)[0]!r})"
+    ]
+
+
+def _recall(
+    store: VectorStore,
+    rows: Sequence[ProductVector],
+    sample: Sequence[ProductVector],
+    where: Filter | None,
+    limit: int,
+) -> tuple[float, NDArray[np.float64]]:
+    """The share of the exact nearest that the store finds, and how long each question took."""
+    allowed = [row for row in rows if where is None or where.allows(row)]
+    matrix = np.stack([row.vector for row in allowed])
+    exact: dict[str, int] = {row.product_id: place for place, row in enumerate(allowed)}
+    shares, waits = [], []
+    for row in sample:
+        scores = matrix @ row.vector
+        nearest = min(limit, len(allowed))
+        worst = float(np.partition(scores, -nearest)[-nearest])
+        began = time.perf_counter()
+        hits = store.search(row.vector[None], limit=limit, where=where)[0]
+        waits.append((time.perf_counter() - began) * 1000)
+        # A hit counts by its true score, so that ties at the edge are no misses.
+        right = {
+            hit.product_id
+            for hit in hits
+            if hit.product_id in exact and scores[exact[hit.product_id]] >= worst - SCORE_TOLERANCE
+        }
+        shares.append(min(len(right), nearest) / nearest)
+    return float(np.mean(shares)), np.array(waits)
+
+
+def _common_filter(rows: Sequence[ProductVector]) -> Filter:
+    """The filter that shoppers of this catalogue would use most: its largest category, in stock."""
+    stocked = [row for row in rows if row.in_stock] or list(rows)
+    names = sorted({row.category for row in stocked})
+    largest = max(names, key=lambda name: sum(row.category == name for row in stocked))
+    return Filter(category=largest, in_stock=stocked[0].in_stock)

@@ -1,0 +1,242 @@
+"""Build a whole new collection beside the one that is served.
+
+begin        a snapshot of the catalogue, cut into parts; the name, made once
+embed_shard  parts -> rows of the index, a Parquet file; any process, any order
+load_shards  all rows into the new collection; one process
+
+Plain functions: a scheduler, a test or a person may call them. Each may be
+repeated and then ends the same. Whether to serve the collection is not
+decided here (see canary, publish).
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from .catalog import Catalogue, Report
+from .embedding import check_same_space, embed_seen, look, spec_of
+from .encoder import Encoder
+from .errors import InvalidCatalogue
+from .pictures import Pictures
+from .publish import collection_name
+from .refresh import new_row
+from .shards import read_changes, read_rows, write_changes, write_rows, write_whole
+from .vector_store import CollectionSpec, VectorDatabase, VectorStore
+
+log = structlog.get_logger()
+
+# A shard worth a task's start-up: seconds of encoder work.
+PART_ROWS = 500
+# Schedulers map over at most 1024 tasks; beyond this many, shards grow instead.
+MAX_SHARDS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One rebuild: what goes where. Written once by `begin`, read by every step.
+
+    Attributes:
+        shards: per shard the names of its snapshot parts.
+        products: how many the catalogue has; `bad_rows` are not among them.
+    """
+
+    collection: str
+    alias: str
+    folder: Path
+    spec: CollectionSpec
+    shards: tuple[tuple[str, ...], ...]
+    products: int
+    bad_rows: int
+    begun_at: datetime
+
+    @property
+    def path(self) -> Path:
+        """Where the plan is kept: the one reference that steps hand on."""
+        return self.folder / "plan.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """What one `embed_shard` made: rows in a file, and what could not be embedded.
+
+    Attributes:
+        key: identity of its input: snapshot parts, model and preprocessing.
+        failed: (product id, reason).
+        notes: one sentence per picture that could not be had.
+    """
+
+    key: str
+    rows: int
+    failed: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+
+def begin(
+    catalogue: Catalogue,
+    encoder: Encoder,
+    *,
+    alias: str,
+    folder: Path,
+    now: datetime,
+    seed: str,
+    part_rows: int = PART_ROWS,
+) -> Plan:
+    """Take the snapshot and plan the shards.
+
+    Args:
+        catalogue: read once, here.
+        encoder: whose vectors the collection will hold.
+        alias: that will serve it.
+        folder: under which the rebuild keeps its files.
+        now: when it begins; part of the name.
+        seed: what began it (a run's id); the same seed and time give the same name.
+        part_rows: products per snapshot part.
+
+    Raises:
+        InvalidCatalogue: it has no usable row.
+    """
+    name = collection_name(alias, now=now, seed=seed)
+    place = (folder / name).absolute()
+    report = Report()
+    parts = []
+    for number, page in enumerate(catalogue.pages(part_rows, report=report)):
+        parts.append(f"snapshot-{number:05}.parquet")
+        write_changes(place / parts[-1], page)
+    each = -(-len(parts) // MAX_SHARDS)
+    plan = Plan(
+        collection=name,
+        alias=alias,
+        folder=place,
+        spec=spec_of(encoder),
+        shards=tuple(tuple(parts[start : start + each]) for start in range(0, len(parts), each)),
+        products=report.usable,
+        bad_rows=report.bad,
+        begun_at=now,
+    )
+    said = "".join(f"{problem.sentence}\n" for problem in report.problems)
+    _write_text(place / "problems.txt", said)
+    _write_text(plan.path, json.dumps(asdict(plan), default=str, indent=1))
+    log.info(
+        "rebuild_begun", collection=name, products=plan.products, shards=len(plan.shards),
+        bad_rows=report.bad, noticed=report.noticed, problems=str(place / "problems.txt"),
+    )  # fmt: skip
+    return plan
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan that `begin` wrote.
+
+    Raises:
+        InvalidCatalogue: it is gone or of another make.
+    """
+    try:
+        said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        said["folder"] = Path(said["folder"])
+        said["spec"] = CollectionSpec(**said["spec"])
+        said["shards"] = tuple(map(tuple, said["shards"]))
+        said["begun_at"] = datetime.fromisoformat(said["begun_at"])
+        return Plan(**said)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidCatalogue(
+            f"the rebuild's plan {path} cannot be read: {error}; begin a new rebuild"
+        ) from error
+
+
+def embed_shard(plan: Plan, number: int, encoder: Encoder, pictures: Pictures, *, now: datetime) -> Shard:
+    """Embed one shard of the snapshot into a file; nothing to do if that was done before.
+
+    Raises:
+        ModelMismatch: the encoder is not the one that the rebuild began with.
+        Retryable: pictures or encoder did not answer.
+    """
+    check_same_space(encoder, plan.spec, plan.collection)
+    key = _shard_key(plan, number)
+    done = _read_shard(plan, number)
+    if done is not None and done.key == key and rows_path(plan, number).is_file():
+        return done
+    rows, failed, notes = [], [], []
+    for part in plan.shards[number]:
+        changes = {change.product_id: change for change in read_changes(plan.folder / part)}
+        seen = [look(change.product, pictures, encoder) for change in changes.values() if change.product]
+        embedded = embed_seen(seen, encoder)
+        failed += [(error.product_id, error.reason) for error in embedded.failed]
+        for one in seen:
+            key_ = one.product.product_id
+            notes += [f"product {key_!r}: {note}" for note in one.notes]
+            if key_ in embedded.vectors:
+                vector = embedded.vectors[key_]
+                rows.append(new_row(changes[key_], one, vector, spec=plan.spec, now=now))
+    write_rows(rows_path(plan, number), rows, dimension=plan.spec.dimension)
+    shard = Shard(key=key, rows=len(rows), failed=tuple(failed), notes=tuple(notes))
+    _write_text(_shard_path(plan, number), json.dumps(asdict(shard), indent=1))
+    log.info(
+        "shard_embedded", collection=plan.collection, shard=number, rows=len(rows),
+        failed=len(failed), pictures_missing=len(notes),
+    )  # fmt: skip
+    return shard
+
+
+def load_shards(plan: Plan, database: VectorDatabase) -> VectorStore:
+    """Fill the collection with every shard's rows, from empty; one process at a time.
+
+    Raises:
+        InvalidCatalogue: a shard has not been embedded.
+    """
+    finished_shards(plan)
+    store = database.create(plan.collection, plan.spec)
+    for number in range(len(plan.shards)):
+        for page in read_rows(rows_path(plan, number)):
+            store.upsert(page)
+    store.flush()
+    log.info("shards_loaded", collection=plan.collection, products=store.count())
+    return store
+
+
+def finished_shards(plan: Plan) -> list[Shard]:
+    """What every shard made.
+
+    Raises:
+        InvalidCatalogue: one is not finished.
+    """
+    shards = [_read_shard(plan, number) for number in range(len(plan.shards))]
+    missing = [number for number, shard in enumerate(shards) if shard is None]
+    if missing:
+        raise InvalidCatalogue(
+            f"{len(missing)} of {len(shards)} shards of {plan.collection} are not embedded (first: "
+            f"{missing[0]}); run embed_shard for them"
+        )
+    return [shard for shard in shards if shard is not None]
+
+
+def rows_path(plan: Plan, number: int) -> Path:
+    """Where a shard's rows are."""
+    return plan.folder / f"vectors-{number:05}.parquet"
+
+
+def _shard_path(plan: Plan, number: int) -> Path:
+    return plan.folder / f"vectors-{number:05}.json"
+
+
+def _read_shard(plan: Plan, number: int) -> Shard | None:
+    try:
+        said = json.loads(_shard_path(plan, number).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    said["failed"] = tuple(map(tuple, said["failed"]))
+    return Shard(**said | {"notes": tuple(said["notes"])})
+
+
+def _shard_key(plan: Plan, number: int) -> str:
+    digest = hashlib.sha256(f"{plan.spec}".encode())
+    for part in plan.shards[number]:
+        digest.update((plan.folder / part).read_bytes())
+    return digest.hexdigest()
+
+
+def _write_text(path: Path, text: str) -> None:
+    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))

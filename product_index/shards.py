@@ -1,0 +1,135 @@
+"""Changes and rows as Parquet files: how they travel between the steps of a rebuild.
+
+A file is written beside its place and moved there whole, so that a reader
+never finds half of one.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .product import Product, ProductChange
+from .vector_store import Fingerprint, ProductVector
+
+_ROWS_AT_A_TIME = 1_000
+
+
+def write_changes(path: Path, changes: Sequence[ProductChange]) -> None:
+    """Write a part of a snapshot; removals have no place in one."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [
+        asdict(change.product)
+        | {
+            "attributes": json.dumps(dict(change.product.attributes)),
+            "image_uris": list(change.product.image_uris),
+            "version": change.version,
+            "occurred_at": change.occurred_at.astimezone(UTC),
+        }
+        for change in changes
+        if change.product is not None
+    ]
+    schema = pa.schema(
+        [
+            *((name, pa.string()) for name in ("product_id", "title", "description", "attributes")),
+            *((name, pa.string()) for name in ("category", "brand", "currency")),
+            ("price", pa.float64()),
+            ("in_stock", pa.bool_()),
+            ("image_uris", pa.list_(pa.string())),
+            ("version", pa.int64()),
+            ("occurred_at", pa.timestamp("us", tz="UTC")),
+        ]
+    )
+    write_whole(path, lambda part: pq.write_table(pa.Table.from_pylist(rows, schema=schema), part))
+
+
+def read_changes(path: Path) -> Iterator[ProductChange]:
+    """Read a part of a snapshot."""
+    for row in _rows(path):
+        version, occurred_at = row.pop("version"), row.pop("occurred_at")
+        row["attributes"] = json.loads(row["attributes"])
+        row["image_uris"] = tuple(row["image_uris"])
+        product = Product(**row)
+        yield ProductChange(
+            product_id=product.product_id,
+            version=version,
+            occurred_at=_as_utc(occurred_at),
+            product=product,
+        )
+
+
+def write_rows(path: Path, rows: Sequence[ProductVector], *, dimension: int) -> None:
+    """Write rows of the index, by the row contract."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    vectors = np.stack([row.vector for row in rows]) if rows else np.empty((0, dimension), np.float32)
+    flat = pa.array(vectors.astype(np.float32).reshape(-1))
+    plain: dict[str, Any] = {
+        name: pa.array([getattr(row, name) for row in rows], type_())
+        for name, type_ in _row_types(pa).items()
+    }
+    stamps = {
+        name: pa.array([getattr(row.fingerprint, name) for row in rows], type_())
+        for name, type_ in _fingerprint_types(pa).items()
+    }
+    table = pa.table(plain | stamps | {"vector": pa.FixedSizeListArray.from_arrays(flat, dimension)})
+    write_whole(path, lambda part: pq.write_table(table, part))
+
+
+def read_rows(path: Path) -> Iterator[list[ProductVector]]:
+    """Read rows of the index, a page at a time."""
+    import pyarrow.parquet as pq
+
+    names = [one.name for one in fields(Fingerprint)]
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=_ROWS_AT_A_TIME):
+            vectors = batch.column("vector")
+            flat = vectors.flatten().to_numpy(zero_copy_only=False)
+            matrix = flat.reshape(len(batch), -1) if len(batch) else flat.reshape(0, 1)
+            page = []
+            for vector, row in zip(matrix, batch.drop_columns(["vector"]).to_pylist(), strict=True):
+                stamp = {name: row.pop(name) for name in names}
+                page.append(ProductVector(**row, vector=vector, fingerprint=Fingerprint(**stamp)))
+            yield page
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file beside the path, then move it there in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=_ROWS_AT_A_TIME):
+            yield from batch.to_pylist()
+
+
+def _as_utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
+
+
+def _row_types(pa: Any) -> dict[str, Any]:
+    texts = dict.fromkeys(("product_id", "title", "category", "brand"), pa.string)
+    return texts | {"price": pa.float64, "in_stock": pa.bool_, "indexed_at_ms": pa.int64}
+
+
+def _fingerprint_types(pa: Any) -> dict[str, Any]:
+    names = ("text_hash", "image_digest", "scalar_hash", "model_id", "preprocess_version")
+    numbers = {"version": pa.int64, "occurred_at_ms": pa.int64, "deleted": pa.bool_}
+    return dict.fromkeys(names, pa.string) | numbers
