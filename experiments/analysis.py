@@ -15,7 +15,7 @@ from .inference import ALPHA, Comparison, adjust, compare, estimate
 from .metrics import Aggregates, Slice, column_of
 from .sequential import bounds, nominal_alpha
 from .trust import SAMPLE_RATIO_ALPHA, check_everything
-from .verdict import Look, Verdict, guard, verdict
+from .verdict import Look, guard, verdict
 
 Result = dict[str, Any]
 
@@ -281,26 +281,27 @@ def _window(experiment: Experiment, aggregates: Aggregates, look: Look) -> dict[
 
 
 def _conventions(experiment: Experiment, aggregates: Aggregates) -> list[str]:
+    unit, looks, days = experiment.unit, experiment.planned_looks, experiment.attribution_days
     caps = [
-        f"{metric.title}: a {experiment.unit}'s total above {aggregates.caps[column_of(metric)]:,.2f} counts as that;"
-        f" it is the {metric.cap_quantile:.1%} quantile of the {experiment.unit}s who have any, all variants pooled."
+        f"{metric.title}: a {unit}'s total above {aggregates.caps[column_of(metric)]:,.2f} counts as that;"
+        f" it is the {metric.cap_quantile:.1%} quantile of the {unit}s who have any, all variants pooled."
         for metric in experiment.metrics
         if metric.cap_quantile is not None and column_of(metric) in aggregates.caps
     ]
     return [
-        f"The {experiment.unit} is what was randomised and what is counted: a ratio such as click-through rate is total"
-        f" clicks over total searches, with its variance over {experiment.unit}s (delta method).",
-        f"A {experiment.unit} enters with the first search it was served in this experiment; an outcome counts if it"
-        f" follows a served search within {experiment.attribution_days} days.",
-        f"Lifts are relative to control, with {1 - ALPHA:.0%} intervals on the log-ratio scale; p-value and interval come"
-        " from one statistic. Near zero: Fieller's interval.",
+        f"The {unit} is what was randomised and what is counted: a ratio such as click-through rate is"
+        f" total clicks over total searches, with its variance over {unit}s (delta method).",
+        f"A {unit} enters with the first search it was served in this experiment; an outcome counts if it"
+        f" follows a served search within {days} days.",
+        f"Lifts are relative to {experiment.control}, with {1 - ALPHA:.0%} intervals on the log-ratio scale;"
+        " p-value and interval come from one statistic. Near zero: Fieller's interval.",
         "Normal quantiles above 1,000 degrees of freedom, Welch's t below.",
-        "The verdict uses p-values corrected by Holm over the primary metrics, held against a bar that is corrected for"
-        f" {experiment.planned_looks} planned looks (Lan and DeMets, O'Brien-Fleming spending). The intervals shown are"
-        " those of a single look.",
+        "The verdict uses p-values corrected by Holm over the primary metrics, held against a bar that is"
+        f" corrected for {looks} planned looks (Lan and DeMets, O'Brien-Fleming spending). The intervals"
+        " shown are those of a single look.",
         "Guardrails are judged at this look's strictness: safe if the whole interval is within the margin.",
-        f"The sample ratio is Pearson's chi-square on the {experiment.unit}s served; below {SAMPLE_RATIO_ALPHA} no winner"
-        " is named.",
+        f"The sample ratio is Pearson's chi-square on the {unit}s served; below {SAMPLE_RATIO_ALPHA} no"
+        " winner is named.",
         "Secondary metrics are not corrected for their number; they explain, they do not decide.",
         *caps,
     ]
@@ -308,6 +309,3 @@ def _conventions(experiment: Experiment, aggregates: Aggregates) -> list[str]:
 
 def _day(moment: datetime) -> str:
     return moment.astimezone(UTC).date().isoformat()
-
-
-__all__ = ["Result", "Verdict", "analyse"]

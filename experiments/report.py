@@ -114,8 +114,14 @@ def _day(text: str) -> str:
     return f"{day.day} {day:%b %Y}"
 
 
-def _lift(number: float | None) -> str:
-    return "–" if number is None else f"{number:+.2%}".replace("-", _MINUS)
+def _lift(number: float | None, digits: int = 1) -> str:
+    return "–" if number is None else f"{number:+.{digits}%}".replace("-", _MINUS)
+
+
+def _digits(row: Mapping[str, Any]) -> int:
+    """One digit is enough for a wide interval."""
+    low, high = row["lift_low"], row["lift_high"]
+    return 1 if low is None or high - low >= 0.02 else 2
 
 
 def _p(number: float | None) -> str:
@@ -152,13 +158,14 @@ def _signed(number: float, row: Mapping[str, Any], currency: str) -> str:
 
 def _change(row: Mapping[str, Any], currency: str) -> str:
     if not _absolute(row):
-        return _lift(row["lift"])
+        return _lift(row["lift"], _digits(row))
     return "–" if row["difference"] is None else _signed(row["difference"], row, currency)
 
 
 def _between(row: Mapping[str, Any], currency: str) -> str:
     if not _absolute(row) and row["lift_low"] is not None:
-        return f"{_lift(row['lift_low'])} to {_lift(row['lift_high'])}"
+        digits = _digits(row)
+        return f"{_lift(row['lift_low'], digits)} to {_lift(row['lift_high'], digits)}"
     if row["difference_low"] is None:
         return ""
     return (

@@ -10,6 +10,7 @@ which gives a first bound of 4.88 for five equal looks.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from math import sqrt
 
 import numpy as np
@@ -75,10 +76,16 @@ def _solve(
 def _carry_on(
     scores: NDArray[np.float64], weights: NDArray[np.float64], step: float, *, edge: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    nodes, sizes = np.polynomial.legendre.leggauss(_POINTS)
+    nodes, sizes = _grid()
     nodes, sizes = nodes * edge, sizes * edge
     density = stats.norm.pdf((nodes[:, None] - scores[None, :]) / step) / step @ weights
     return nodes, density * sizes
+
+
+@cache
+def _grid() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    nodes, sizes = np.polynomial.legendre.leggauss(_POINTS)
+    return nodes, sizes
 
 
 def _check(times: Sequence[float], information: Sequence[float]) -> None:

@@ -75,17 +75,17 @@ def _sample_ratio(experiment: Experiment, aggregates: Aggregates) -> Check:
     ok = p_value >= SAMPLE_RATIO_ALPHA
     total = sum(units.values())
     found = ", ".join(
-        f"{name} {units[name]:,} ({100 * units[name] / total if total else 0:.2f}%, planned {100 * share:.2f}%)"
+        f"{name} {units[name]:,} ({units[name] / total if total else 0:.2%}, planned {share:.2%})"
         for name, share in shares.items()
     )
-    verdict = (
-        "as planned" if ok else "not as planned: find out why (lost logs, crashes, bots) before reading on"
+    answer = (
+        "As planned" if ok else "Not as planned: find out why (lost logs, crashes, bots) before reading on"
     )
     return Check(
         name="sample_ratio",
         title="Sample ratio",
         status="ok" if ok else "fail",
-        sentence=f"{experiment.unit.capitalize()}s served: {found}. {verdict.capitalize()} (p = {p_value:.3g}).",
+        sentence=f"{experiment.unit.capitalize()}s served: {found}. {answer} (p = {p_value:.3g}).",
         figures={"p_value": p_value, **{f"units_{name}": count for name, count in units.items()}},
     )
 
@@ -115,8 +115,8 @@ def _crossed_units(experiment: Experiment, aggregates: Aggregates) -> Check:
         name="crossed_units",
         title="One variant each",
         status=status,
-        sentence=f"{crossed:,} of {units:,} {experiment.unit}s were served more than one variant ({share:.2%});"
-        f" they are left out, and more than {CROSSED_LIMIT:.0%} would break the comparison."
+        sentence=f"{crossed:,} of {units:,} {experiment.unit}s were served more than one variant"
+        f" ({share:.2%}); they are left out, and more than {CROSSED_LIMIT:.0%} would break the comparison."
         if crossed
         else f"Each of the {units:,} {experiment.unit}s was served one variant only.",
         figures={"crossed_units": crossed, "units": units},
@@ -162,8 +162,9 @@ def _stray_outcomes(experiment: Experiment, aggregates: Aggregates) -> Check:
         name="outcomes_without_exposure",
         title="Outcomes have a search",
         status="warn" if whole and share > STRAY_OUTCOMES_LIMIT else "ok",
-        sentence=f"{strays:,} of {considered:,} outcomes ({share:.1%}) are of {experiment.unit}s who were never served;"
-        f" they are left out.{'' if whole else f' Expected, as {experiment.traffic:.0%} take part.'}",
+        sentence=f"{strays:,} of {considered:,} outcomes ({share:.1%}) are of {experiment.unit}s who were"
+        f" never served; they are left out."
+        + ("" if whole else f" Expected, as {experiment.traffic:.0%} take part."),
         figures={"outcomes_without_exposure": strays, "outcomes": considered},
     )
 

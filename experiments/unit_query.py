@@ -31,6 +31,19 @@ FROM exposure
 WHERE reason = 'assigned' AND at_us >= $start_us AND at_us < $until_us AND list_contains($variants, variant)
 """
 
+EXPOSURE_FATES = """
+SELECT CASE WHEN at_us < $start_us OR at_us >= $until_us THEN 'outside_window'
+            WHEN reason <> 'assigned' THEN 'other_reason'
+            WHEN NOT list_contains($variants, variant) THEN 'unplanned_variant'
+            ELSE 'counted'
+       END AS fate,
+       CASE WHEN reason <> 'assigned' THEN reason ELSE variant END AS name,
+       count(*)
+FROM exposure
+GROUP BY ALL
+ORDER BY ALL
+"""
+
 # A unit that was served two variants is in neither.
 UNITS = """
 CREATE TEMP TABLE unit AS

@@ -34,6 +34,8 @@ def collect(experiment: Experiment, logs: Path, *, until: datetime | None = None
     """Scan the archive once, from the experiment's start.
 
     Args:
+        experiment: says what counts.
+        logs: the archive's folder.
         until: events from then on are left out; by default, the midnight (UTC)
             after the last exposure. Never later than the planned end.
 
@@ -89,7 +91,8 @@ class _Scan:
             since=experiment.start,
             until=self._until,
             currencies=self._texts(
-                "SELECT DISTINCT currency FROM outcome WHERE fate = 'counted' AND kind = 'order' AND revenue <> 0"
+                "SELECT DISTINCT currency FROM outcome"
+                " WHERE fate = 'counted' AND kind = 'order' AND revenue <> 0"
             ),
             caps=caps,
             counts=self._counts(),
@@ -153,7 +156,7 @@ class _Scan:
         sums = {
             variant: (units, dict(zip(COLUMNS, numbers, strict=True)))
             for variant, units, *numbers in self._rows(
-                f"SELECT variant, count(DISTINCT unit_id), {totals} FROM unit_week GROUP BY variant"  # noqa: S608 - fixed names
+                f"SELECT variant, count(DISTINCT unit_id), {totals} FROM unit_week GROUP BY variant"  # noqa: S608
             )
         }
         return tuple(
@@ -171,28 +174,25 @@ class _Scan:
         return days
 
     def _counts(self) -> Counts:
-        fates = dict(self._rows("SELECT fate, count(*) FROM outcome GROUP BY fate"))
-        inside = "at_us >= $start_us AND at_us < $until_us"
+        exposures: dict[str, dict[str, int]] = {}
+        for fate, name, count in self._rows(unit_query.EXPOSURE_FATES):
+            exposures.setdefault(fate, {})[str(name)] = count
+        outcomes = dict(self._rows("SELECT fate, count(*) FROM outcome GROUP BY fate"))
         return Counts(
             exposure_rows=self._number("SELECT coalesce(sum(copies), 0) FROM exposure"),
             exposure_repeats=self._number("SELECT coalesce(sum(copies - 1), 0) FROM exposure"),
-            exposures_counted=self._number("SELECT count(*) FROM search"),
-            exposures_outside_window=self._number(f"SELECT count(*) FROM exposure WHERE NOT ({inside})"),  # noqa: S608
-            exposures_by_other_reason=self._tally(
-                f"SELECT reason, count(*) FROM exposure WHERE {inside} AND reason <> 'assigned' GROUP BY reason"  # noqa: S608
-            ),
-            exposures_of_unplanned_variants=self._tally(
-                f"SELECT variant, count(*) FROM exposure WHERE {inside} AND reason = 'assigned'"  # noqa: S608
-                " AND NOT list_contains($variants, variant) GROUP BY variant"
-            ),
+            exposures_counted=sum(exposures.get("counted", {}).values()),
+            exposures_outside_window=sum(exposures.get("outside_window", {}).values()),
+            exposures_by_other_reason=exposures.get("other_reason", {}),
+            exposures_of_unplanned_variants=exposures.get("unplanned_variant", {}),
             outcome_rows=self._number("SELECT coalesce(sum(copies), 0) FROM outcome"),
             outcome_repeats=self._number("SELECT coalesce(sum(copies - 1), 0) FROM outcome"),
-            outcomes_counted=fates.get("counted", 0),
-            outcomes_outside_window=fates.get("outside_window", 0),
-            outcomes_without_exposure=fates.get("without_exposure", 0),
-            outcomes_before_exposure=fates.get("before_exposure", 0),
-            outcomes_too_late=fates.get("too_late", 0),
-            outcomes_of_crossed_units=fates.get("of_crossed_units", 0),
+            outcomes_counted=outcomes.get("counted", 0),
+            outcomes_outside_window=outcomes.get("outside_window", 0),
+            outcomes_without_exposure=outcomes.get("without_exposure", 0),
+            outcomes_before_exposure=outcomes.get("before_exposure", 0),
+            outcomes_too_late=outcomes.get("too_late", 0),
+            outcomes_of_crossed_units=outcomes.get("of_crossed_units", 0),
             units=self._number("SELECT count(*) FROM unit"),
             crossed_units=self._number("SELECT count(*) FROM unit WHERE crossed"),
         )
@@ -203,10 +203,8 @@ class _Scan:
         window = f"[{experiment.start.isoformat()}, {self._until.isoformat()})"
         if not count:
             return f"no exposure of experiment {experiment.name!r} in the logs; is the archiver running?"
-        reasons = ", ".join(
-            f"{reason} {n}"
-            for reason, n in self._tally("SELECT reason, count(*) FROM exposure GROUP BY reason").items()
-        )
+        query = "SELECT reason, count(*) FROM exposure GROUP BY reason ORDER BY reason"
+        reasons = ", ".join(f"{reason} {number}" for reason, number in self._rows(query))
         return (
             f"no exposure of experiment {experiment.name!r} in {window} that was assigned a planned variant;"
             f" the logs hold {count} from {_moment(first).isoformat()} to {_moment(last).isoformat()}"
@@ -228,9 +226,6 @@ class _Scan:
 
     def _texts(self, query: str) -> tuple[str, ...]:
         return tuple(sorted(str(text or "") for (text,) in self._rows(query)))
-
-    def _tally(self, query: str) -> dict[str, int]:
-        return {str(name): count for name, count in sorted(self._rows(query), key=str)}
 
 
 @contextmanager
@@ -280,7 +275,8 @@ def _until(connection: Any, experiment: Experiment, logs: Path, until: datetime 
         until = last.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     if until <= experiment.start:
         raise InvalidData(
-            f"nothing to report until {until.isoformat()}: {experiment.name!r} starts {experiment.start.isoformat()}"
+            f"nothing to report until {until.isoformat()}: {experiment.name!r} starts"
+            f" {experiment.start.isoformat()}; give a later --until"
         )
     return until
 
