@@ -122,7 +122,7 @@ class Archiver:
                 self._mark(partition, start)
             if start > end:
                 raise ArchiveError(
-                    f"{partition.topic}/{partition.index} ends at offset {end}, but {start} is next by "
+                    f"{partition.topic}/{partition.index} ends at offset {end}, but next is {start} by "
                     f"{self._mark_file(partition)}; was the topic cut? Move {self._folder} away to archive anew"
                 )
             self._remove_cut_off(partition, start)
@@ -132,7 +132,7 @@ class Archiver:
                     topic=partition.topic,
                     partition=partition.index,
                     lost=first - start,
-                    reason="the topic dropped them before they were archived; archive more often or keep longer",
+                    reason="dropped by the topic before they were archived; archive more often",
                 )
                 start = first
             self._reader.seek(partition, start)
