@@ -13,10 +13,11 @@ from threading import Lock
 import structlog
 
 from experiments.exposure import QueryKind
+from product_index.embedding import check_same_space
 from product_index.encoder import Encoder, UnreadablePicture
 from product_index.errors import ModelMismatch, Retryable, UnknownCollection
 from product_index.vector_store import Hit, VectorDatabase, VectorStore
-from recall_plugin.query import ChannelAnswer, ChannelRequest, Query
+from recall_plugin.query import ChannelAnswer, ChannelRequest, Query, Status
 from recall_plugin.query_vectors import DEFAULT_CAPACITY, QueryVectors, Vector
 from recall_plugin.settings import Settings
 
@@ -29,14 +30,22 @@ NO_FLOOR = -1.0
 class Serving:
     """What the alias led to when last looked at: a store, or why there is none."""
 
-    store: VectorStore | None
+    store: VectorStore | None = None
+    status: Status = "ok"
     reason: str = ""
+
+
+BEING_OPENED = Serving(status="off", reason="the index is being opened")
 
 
 class UniecsChannel:
     """The channel `uniecs`.
 
     Args:
+        encoder: gives queries their vectors.
+        connect: opens the database; called when it is first needed, and again
+            while it does not answer, so that the search can start before it.
+        alias: the name of what is served.
         floors: by query kind, the cosine below which a hit is not relevant.
         follow_alias_s: how long an alias is trusted before it is looked up again.
         clock: monotonic seconds, as in the requests' deadlines.
@@ -47,7 +56,7 @@ class UniecsChannel:
     def __init__(
         self,
         encoder: Encoder,
-        database: VectorDatabase,
+        connect: Callable[[], VectorDatabase],
         *,
         alias: str,
         floors: Mapping[QueryKind, float] | None = None,
@@ -56,13 +65,14 @@ class UniecsChannel:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._encoder = encoder
-        self._database = database
+        self._connect = connect
         self._alias = alias
         self._floors = dict(floors or {})
         self._follow_alias_s = follow_alias_s
         self._vectors = QueryVectors(encoder, capacity=cache_capacity)
         self._clock = clock
         self._looking = Lock()
+        self._database: VectorDatabase | None = None
         self._look_again_s = float("-inf")
         self._serving: Serving | None = None
 
@@ -70,7 +80,7 @@ class UniecsChannel:
         """The nearest products above the floor."""
         serving = self._follow()
         if serving.store is None:
-            return ChannelAnswer(status="off", reason=serving.reason)
+            return ChannelAnswer(status=serving.status, reason=serving.reason)
         query, unread = request.query, ""
         try:
             vector = self._vector(query, request)
@@ -88,7 +98,9 @@ class UniecsChannel:
         try:
             (hits,) = serving.store.search(vector[None, :], limit=request.limit, where=query.filters)
         except (Retryable, UnknownCollection):
-            self._look_again_s = float("-inf")  # the collection may have been switched and dropped
+            # Switched and dropped, or no longer loaded: the next request opens it again.
+            if self._serving is serving:
+                self._serving = None
             raise
         floor = self._floors.get(query.kind, NO_FLOOR)
         relevant = tuple(hit for hit in hits if hit.score >= floor) if floor > NO_FLOOR else tuple(hits)
@@ -96,7 +108,8 @@ class UniecsChannel:
 
     def close(self) -> None:
         """Let go of the database."""
-        self._database.close()
+        if self._database is not None:
+            self._database.close()
 
     def _vector(self, query: Query, request: ChannelRequest) -> Vector | None:
         return self._vectors.vector(query, wait_s=request.deadline_s - self._clock())
@@ -111,57 +124,50 @@ class UniecsChannel:
         )
 
     def _follow(self) -> Serving:
-        """What the alias means, looked up at most once per interval, by one thread."""
-        if self._serving is not None and self._clock() < self._look_again_s:
-            return self._serving
-        # Others go on with what they know while one looks; only the very first wait.
-        if not self._looking.acquire(blocking=self._serving is None):
-            return self._serving or Serving(store=None, reason="the index is being opened")
+        """What the alias means, looked up at most once per interval, by one thread; nobody waits for it."""
+        known = self._serving
+        if known is not None and self._clock() < self._look_again_s:
+            return known
+        if not self._looking.acquire(blocking=False):
+            return known or BEING_OPENED
         try:
-            now_s = self._clock()
-            if self._serving is None or now_s >= self._look_again_s:
-                self._serving = self._look(self._serving)
-                self._look_again_s = now_s + self._follow_alias_s
-            return self._serving
+            serving = self._look(known)
+            if serving.status == "off" and serving != known:
+                log.warning("channel_off", channel=self.name, why=serving.reason)
+            self._look_again_s = self._clock() + self._follow_alias_s
+            self._serving = serving
         finally:
             self._looking.release()
+        return serving
 
     def _look(self, known: Serving | None) -> Serving:
         try:
+            if self._database is None:
+                self._database = self._connect()
             name = self._database.resolve(self._alias) or self._alias
             if known is not None and known.store is not None and known.store.name == name:
                 return known
             store = self._database.open(name)
-            self._refuse_another_space(store)
-        except Retryable:
-            if known is None:
-                raise
-            return known  # the database does not answer: what was served is still right
+            check_same_space(self._encoder, store.spec, store.name)
+        except Retryable as error:
+            if known is not None and known.store is not None:
+                return known  # the database does not answer just now: what was served is still right
+            return Serving(status="error", reason=str(error))
         except (ModelMismatch, UnknownCollection) as error:
-            if known is None or known.reason != str(error):
-                log.warning("channel_off", channel=self.name, why=str(error))
-            return Serving(store=None, reason=str(error))
+            return Serving(status="off", reason=str(error))
         log.info("index_followed", channel=self.name, alias=self._alias, collection=store.name)
         return Serving(store=store)
-
-    def _refuse_another_space(self, store: VectorStore) -> None:
-        if store.spec.model_id != self._encoder.model_id:
-            raise ModelMismatch(
-                f"collection {store.name!r} holds vectors of model {store.spec.model_id!r}, "
-                f"the encoder is {self._encoder.model_id!r}; point UNIECS_MODEL at the collection's model, "
-                "or refresh the index"
-            )
 
 
 def from_settings(settings: Settings) -> UniecsChannel:
     """The channel as the environment describes it; the entry point `uniecs`."""
     from product_index.build import build_database, build_encoder
-    from product_index.settings import Settings as IndexSettings
+    from product_index.settings import read_settings
 
-    index = IndexSettings()
+    index = read_settings()
     return UniecsChannel(
         build_encoder(index),
-        build_database(index),
+        lambda: build_database(index),
         alias=index.product_alias,
         floors={"text": settings.floor_text, "image": settings.floor_image, "both": settings.floor_both},
         follow_alias_s=settings.follow_alias_ms / 1000,

@@ -23,8 +23,9 @@ NOW = datetime(2026, 1, 15, tzinfo=UTC)
 MUG = Query(text="striped red mug")
 
 
-def hit(product_id: str, **fields: Any) -> Hit:
-    return Hit(**{"product_id": product_id, "score": 0.5, "version": 1} | fields)
+def hit(product_id: Any, **fields: Any) -> Hit:
+    known: dict[str, Any] = {"product_id": product_id, "score": 0.5, "version": 1}
+    return Hit(**known | fields)
 
 
 def hits(*product_ids: str) -> tuple[Hit, ...]:
@@ -129,12 +130,12 @@ def plugin(
     **options: Any,
 ) -> Iterator[RecallPlugin]:
     """A plugin whose grace outlasts any channel that answers, closed at the end."""
-    settings = options.pop("settings", {})
+    settings: dict[str, Any] = {"_env_file": None, "grace_ms": grace_ms} | options.pop("settings", {})
     made = RecallPlugin(
         channels,
         of or experiment(),
         log or InMemoryEventLog(),
-        settings=Settings(_env_file=None, grace_ms=grace_ms, **settings),
+        settings=Settings(**settings),
         **options,
     )
     try:
@@ -148,7 +149,7 @@ def plugin(
 
 def ask(of: RecallPlugin, base: Any, *, how: str = "recall", query: Query = MUG, **options: Any) -> Any:
     """By `recall` or by `arecall`: both keep the same promises."""
-    words = {"unit_id": TREATED, "session_id": "visit-1", "now": NOW} | options
+    words: dict[str, Any] = {"unit_id": TREATED, "session_id": "visit-1", "now": NOW} | options
     if how == "recall":
         return of.recall(query, base, **words)
     return asyncio.run(of.arecall(query, base, **words))

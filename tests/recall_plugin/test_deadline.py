@@ -7,7 +7,6 @@ import pytest
 
 from recall_plugin.deadline import Round
 from recall_plugin.query import ChannelAnswer
-
 from tests.recall_plugin.doubles import PATIENCE_S, hits
 
 FOUND = ChannelAnswer(status="ok", hits=hits("mug"))
@@ -16,10 +15,8 @@ FOR_EVER_S = 100 * PATIENCE_S
 
 
 def joined(how: str, of: Round, *, grace_s: float) -> dict[str, str]:
-    if how == "recall":
-        answers = of.join(grace_s=grace_s)
-    else:
-        answers = asyncio.run(of.ajoin(grace_s=grace_s))
+    sync = how == "recall"
+    answers = of.join(grace_s=grace_s) if sync else asyncio.run(of.ajoin(grace_s=grace_s))
     return {name: answer.status for name, answer in answers.items()}
 
 

@@ -15,8 +15,9 @@ from product_index.vector_store import CollectionSpec, Filter, InMemoryVectorDat
 from recall_plugin.breaker import Breaker, BreakerRule
 from recall_plugin.channels.uniecs import UniecsChannel
 from recall_plugin.query import ChannelAnswer, ChannelRequest, Query
-
 from tests.recall_plugin.doubles import (
+    MUG,
+    NOW,
     TREATED,
     BrokenLog,
     Hangs,
@@ -46,7 +47,7 @@ def uniecs(*, collection_model: str | None) -> UniecsChannel:
         spec = CollectionSpec(dimension=8, model_id=collection_model, preprocess_version="words-1")
         database.create("products_v1", spec)
         database.switch("products", "products_v1")
-    return UniecsChannel(HashEncoder(8), database, alias="products")
+    return UniecsChannel(HashEncoder(8), lambda: database, alias="products")
 
 
 # Each gives nothing to merge: the answer must be the base, the same object.
@@ -55,7 +56,7 @@ SILENT: dict[str, Callable[[], Any]] = {
     "exits": lambda: raising(SystemExit(1)),
     "runs out of memory": lambda: raising(MemoryError()),
     "hangs": lambda: Hangs("new"),
-    "answers nothing": lambda: finds(),
+    "answers nothing": finds,
     "answers with None": lambda: Says(lambda _: None),
     "answers with a list of ids": lambda: Says(lambda _: ["new"]),
     "answers with an unknown status": lambda: finds("new", status="fine"),
@@ -178,7 +179,7 @@ def test_a_cancelled_request_gives_its_probe_back() -> None:
     rule = BreakerRule(min_outcomes=1, open_s=2, jitter=0, probe_lease_s=1e6)
 
     async def story() -> str:
-        options = {"unit_id": TREATED, "session_id": "s", "now": ask_now}
+        options: dict[str, Any] = {"unit_id": TREATED, "session_id": "s", "now": NOW}
         await recall.arecall(MUG, BASE, **options)  # opens it
         now_s[0] = 2.0
         channel.does = lambda _: ChannelAnswer(status="ok", hits=hits("new"))
@@ -189,9 +190,6 @@ def test_a_cancelled_request_gives_its_probe_back() -> None:
             await shopper
         result = await recall.arecall(MUG, BASE, **options)
         return result.channels["uniecs"].status
-
-    from tests.recall_plugin.doubles import MUG
-    from tests.recall_plugin.doubles import NOW as ask_now
 
     with plugin(channel, breaker=lambda: Breaker(rule), clock=lambda: now_s[0]) as recall:
         assert "ok" == asyncio.run(story())
@@ -256,8 +254,8 @@ def test_a_channel_that_fails_at_closing_keeps_nobody_from_it() -> None:
     """The log is closed all the same."""
     channel, log = finds("new"), InMemoryEventLog()
     closed = Event()
-    channel.close = lambda: 1 / 0  # type: ignore[assignment,method-assign,return-value]
-    log.close = lambda **_: closed.set()  # type: ignore[method-assign,assignment]
+    channel.close = lambda: 1 / 0  # type: ignore[method-assign,assignment]
+    log.close = lambda **_: closed.set()  # type: ignore[method-assign]
     with plugin(channel, log=log):
         pass
 

@@ -1,5 +1,7 @@
 """What holds under every merge rule, and what each rule is for."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,6 @@ from recall_plugin.cleaning import clean
 from recall_plugin.errors import InvalidPlan
 from recall_plugin.merge import RULES, AppendQuota, ReciprocalRank, Rule, Snake, WeightedByRank, blend
 from recall_plugin.query import BASE, ChannelAnswer, ChannelRequest, Query, RecalledItem
-
 from tests.recall_plugin.doubles import hit, hits
 
 ids = st.integers(0, 30).map(lambda number: f"p{number:02}")
@@ -68,7 +69,9 @@ def test_under_every_rule_each_product_says_who_found_it_and_where(
     for item in blend(base, found, rule=rule, limit=limit):
         expected = {BASE: own.index(item.product_id) + 1} if item.product_id in own else {}
         for name, some in found.items():
-            expected |= {name: rank for rank, one in enumerate(some, 1) if one.product_id == item.product_id}
+            places = {one.product_id: rank for rank, one in enumerate(some, 1)}
+            if item.product_id in places:
+                expected[name] = places[item.product_id]
 
         assert expected == item.ranks
         assert (item.hit is None) is (BASE in item.ranks)
@@ -80,7 +83,7 @@ def test_under_every_rule_the_same_lists_give_the_same_list(
 ) -> None:
     """And no score is looked at."""
     other_scores = {
-        name: [hit(one.product_id, score=place / 100) for place, one in enumerate(some)]
+        name: [replace(one, score=place / 100) for place, one in enumerate(some)]
         for name, some in found.items()
     }
 

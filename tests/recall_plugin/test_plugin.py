@@ -12,7 +12,6 @@ from experiments.errors import InvalidExperiment
 from experiments.exposure import InMemoryEventLog, Outcome, event_id, exposure_to_json
 from recall_plugin.errors import InvalidPlan
 from recall_plugin.query import Query
-
 from tests.recall_plugin.doubles import (
     MUG,
     NOW,
@@ -143,7 +142,7 @@ def test_a_search_that_found_nothing_new_is_not_triggered(how: str) -> None:
         ("", NOW, "no_unit"),
         ("\ud83d", NOW, "no_unit"),
         (12345, NOW, "no_unit"),
-        (TREATED, datetime(2026, 1, 15), "failed"),  # noqa: DTZ001  # the host forgot the zone
+        (TREATED, datetime(2026, 1, 15), "failed"),  # the host forgot the zone
     ],
 )
 def test_who_takes_no_part_gets_the_base_and_is_not_logged(
@@ -156,7 +155,7 @@ def test_who_takes_no_part_gets_the_base_and_is_not_logged(
 
     assert result.product_ids is BASE
     assert ("control", reason) == (result.variant, result.reason)
-    assert [] == log.exposures == channel.requests
+    assert ([], []) == (log.exposures, channel.requests)
 
 
 @pytest.mark.parametrize("text", ["all = true", 'experiments = ["uniecs-recall"]'])

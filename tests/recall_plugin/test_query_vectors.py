@@ -9,7 +9,6 @@ import pytest
 from product_index.encoder import Content, HashEncoder, UnreadablePicture, Vectors
 from recall_plugin.query import Query
 from recall_plugin.query_vectors import QueryVectors, normalised
-
 from tests.recall_plugin.doubles import PATIENCE_S, wait_for
 
 

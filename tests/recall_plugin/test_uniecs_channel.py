@@ -5,13 +5,15 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from product_index.encoder import Content, HashEncoder
+from product_index.encoder import Content, HashEncoder, Vectors
 from product_index.errors import StoreUnavailable
 from product_index.vector_store import (
     CollectionSpec,
     Filter,
     Fingerprint,
+    Hit,
     InMemoryVectorDatabase,
+    InMemoryVectorStore,
     ProductVector,
 )
 from recall_plugin.channels.uniecs import UniecsChannel
@@ -66,8 +68,8 @@ def database() -> InMemoryVectorDatabase:
 @pytest.fixture
 def open_channel(database: InMemoryVectorDatabase, clock: Clock) -> Callable[..., UniecsChannel]:
     return lambda **options: UniecsChannel(
-        options.pop("encoder", ENCODER),
-        options.pop("database", database),
+        ENCODER,
+        options.pop("connect", lambda: database),
         alias="products",
         clock=clock,
         **options,
@@ -146,7 +148,7 @@ def test_without_an_index_it_is_off_until_there_is_one(
 ) -> None:
     """A new shop starts the funnel before its first refresh."""
     empty = InMemoryVectorDatabase()
-    channel = open_channel(database=empty)
+    channel = open_channel(connect=lambda: empty)
     off = channel.find(request(Query(text="mug")))
     empty.create("products_v1", SPEC)
     empty.switch("products", "products_v1")
@@ -161,28 +163,91 @@ class Away(InMemoryVectorDatabase):
     """A database that can be unplugged."""
 
     away = False
+    opened = 0
+
+    def connect(self) -> "Away":
+        self.resolve("products")
+        return self
 
     def resolve(self, alias: str) -> str | None:
         if self.away:
             raise StoreUnavailable("no route to host")
         return super().resolve(alias)
 
+    def open(self, name: str) -> InMemoryVectorStore:
+        self.opened += 1
+        return Moody(super().open(name))  # type: ignore[return-value]
+
+
+class Moody:
+    """A store that a restarted server may forget to load."""
+
+    def __init__(self, store: InMemoryVectorStore) -> None:
+        self._store = store
+        self.name, self.spec = store.name, store.spec
+        self.loaded = True
+
+    def search(self, vectors: Vectors, *, limit: int, where: Filter | None = None) -> list[list[Hit]]:
+        if not self.loaded:
+            raise StoreUnavailable("collection not loaded")
+        return self._store.search(vectors, limit=limit, where=where)
+
+
+@pytest.fixture
+def away() -> Away:
+    made = Away()
+    made.create("products_v1", SPEC).upsert([row("red-mug", "red mug")])
+    made.switch("products", "products_v1")
+    return made
+
 
 def test_while_the_database_does_not_answer_what_was_served_goes_on(
-    open_channel: Callable[..., UniecsChannel], clock: Clock
+    open_channel: Callable[..., UniecsChannel], away: Away, clock: Clock
 ) -> None:
     """The alias cannot be looked up; the collection may well be searched."""
-    database = Away()
-    database.create("products_v1", SPEC).upsert([row("red-mug", "red mug")])
-    database.switch("products", "products_v1")
-    channel = open_channel(database=database)
+    channel = open_channel(connect=away.connect)
     channel.find(request(Query(text="mug")))
-    database.away = True
+    away.away = True
     clock.now_s += 10
 
     assert "ok" == channel.find(request(Query(text="mug"))).status
-    with pytest.raises(StoreUnavailable):
-        open_channel(database=database).find(request(Query(text="mug")))
+
+
+def test_the_search_may_start_before_the_database(
+    open_channel: Callable[..., UniecsChannel], away: Away, clock: Clock
+) -> None:
+    """It is tried again once per interval, not once per request."""
+    away.away = True
+    attempts: list[float] = []
+
+    def connect() -> Away:
+        attempts.append(clock.now_s)
+        return away.connect()
+
+    channel = open_channel(connect=connect)
+    early = [channel.find(request(Query(text="mug"))).status for _ in range(3)]
+    away.away = False
+    clock.now_s += 1.0
+
+    assert ["error"] * 3 == early
+    assert "ok" == channel.find(request(Query(text="mug"))).status
+    assert [0.0, 1.0] == attempts
+
+
+def test_a_collection_that_fails_is_opened_again(
+    open_channel: Callable[..., UniecsChannel], away: Away
+) -> None:
+    """A restarted server does not keep the channel down until the next swap."""
+    channel = open_channel(connect=away.connect)
+    channel.find(request(Query(text="mug")))
+    serving = channel._serving
+    assert serving is not None
+    serving.store.loaded = False  # type: ignore[union-attr]
+    with pytest.raises(StoreUnavailable, match="not loaded"):
+        channel.find(request(Query(text="mug")))
+
+    assert "ok" == channel.find(request(Query(text="mug"))).status
+    assert 2 == away.opened
 
 
 def test_past_its_deadline_it_gives_up_before_the_search(open_channel: Callable[..., UniecsChannel]) -> None:

@@ -10,8 +10,14 @@ from threading import Event
 import pytest
 
 from recall_plugin.workers import Workers
-
 from tests.recall_plugin.doubles import PATIENCE_S, wait_for
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(code: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, check=False, text=True, timeout=60, cwd=ROOT)
 
 
 def names_of(prefix: str) -> set[str]:
@@ -21,7 +27,11 @@ def names_of(prefix: str) -> set[str]:
 def test_no_more_work_than_the_limit_is_taken() -> None:
     """All busy: refused at once, and nobody queues."""
     workers, let_go = Workers("bounded", limit=2), Event()
-    taken = [workers.submit(lambda: let_go.wait(PATIENCE_S) and None) for _ in range(5)]
+
+    def hangs() -> None:
+        let_go.wait(PATIENCE_S)
+
+    taken = [workers.submit(hangs) for _ in range(5)]
 
     assert [True, True, False, False, False] == taken
     assert {"recall-bounded-1", "recall-bounded-2"} == names_of("recall-bounded")
@@ -46,9 +56,14 @@ def test_idle_threads_are_used_again() -> None:
 
 def test_threads_are_daemons_named_for_the_channel_and_end_at_close() -> None:
     """A thread dump says whose they are."""
-    workers, seen = Workers("named", limit=1), []
-    done = Event()
-    workers.submit(lambda: (seen.append(threading.current_thread()), done.set()) and None)
+    workers, done = Workers("named", limit=1), Event()
+    seen: list[threading.Thread] = []
+
+    def looks() -> None:
+        seen.append(threading.current_thread())
+        done.set()
+
+    workers.submit(looks)
     assert done.wait(PATIENCE_S)
     workers.close()
     wait_for(lambda: not names_of("recall-named"))
@@ -88,7 +103,7 @@ if child == 0:
     os._exit(0 if workers.submit(again.set) and again.wait(30) else 1)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    done = run(code)
 
     assert "0" == done.stdout.strip(), done.stderr
 
@@ -101,9 +116,6 @@ from recall_plugin.workers import Workers
 Workers("hung", limit=1).submit(Event().wait)
 print("ending")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    done = run(code)
 
     assert (0, "ending") == (done.returncode, done.stdout.strip()), done.stderr
-
-
-ROOT = Path(__file__).parents[2]
