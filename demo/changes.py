@@ -111,6 +111,27 @@ def make_changes(
     return [*sent[: len(sent) // 2], poison, *sent[len(sent) // 2 :], *late]
 
 
+def catalogue_after(
+    products: Sequence[Product],
+    messages: Sequence[StreamedChange],
+    *,
+    truth: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[list[Product], dict[str, Mapping[str, Any]] | None]:
+    """What is on sale, and what is true of it, once all messages have been taken in their right order."""
+    shelf = {product.product_id: product for product in products}
+    known = None if truth is None else dict(truth)
+    for message in messages:
+        if message.change is None or message.label == "stale":
+            continue
+        if message.change.product is None:
+            shelf.pop(message.product_id, None)
+        else:
+            shelf[message.product_id] = message.change.product
+        if known is not None and message.truth is not None:
+            known[message.product_id] = message.truth
+    return list(shelf.values()), known
+
+
 class _Clock:
     """One millisecond a change: no two versions alike."""
 
