@@ -3,6 +3,7 @@
 Heavy clients load when they are chosen, not when this is imported.
 """
 
+import os
 from pathlib import Path
 
 from .catalog import Catalogue, open_catalogue
@@ -69,7 +70,7 @@ def build_pictures(settings: Settings) -> Pictures:
         InvalidSettings: PICTURE_ROOT does not exist.
     """
     if settings.picture_root is not None:
-        return pictures_beside(settings.picture_root)
+        return pictures_beside(*map(Path, settings.picture_root.split(os.pathsep)))
     if settings.catalogue is None:
         return NoPictures()
     return pictures_beside(open_catalogue(settings.catalogue).picture_root)

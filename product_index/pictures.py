@@ -48,6 +48,7 @@ class LocalPictures:
     """Pictures in folders and zip files, asked in order; the first that has the name answers."""
 
     def __init__(self, roots: Sequence[Path]) -> None:
+        self.roots = tuple(roots)
         self._folders = [root.resolve() for root in roots if root.is_dir()]
         self._zips = [_Zip(root) for root in roots if not root.is_dir()]
         self._said = ", ".join(str(root) for root in roots) or "nowhere"
@@ -68,20 +69,23 @@ class LocalPictures:
         )
 
 
-def pictures_beside(root: Path) -> LocalPictures:
-    """Read from a folder, its sub-folders and the zip files in it; or from one zip file.
+def pictures_beside(*roots: Path) -> LocalPictures:
+    """Read from folders, their sub-folders and the zip files in them; or from zip files.
 
     Raises:
         InvalidSettings: there is no such folder or zip file.
     """
-    if not root.exists():
-        raise InvalidSettings(
-            f"picture root {str(root)!r} does not exist; set PICTURE_ROOT to a folder or a zip"
-        )
-    if not root.is_dir():
-        return LocalPictures([root])
-    inner = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return LocalPictures([root, *inner, *sorted(root.glob("*.zip"))])
+    places: list[Path] = []
+    for root in roots:
+        if not root.exists():
+            raise InvalidSettings(
+                f"picture root {str(root)!r} does not exist; set PICTURE_ROOT to a folder or a zip"
+            )
+        places.append(root)
+        if root.is_dir():
+            inner = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
+            places += [*sorted(inner), *sorted(root.glob("*.zip"))]
+    return LocalPictures(places)
 
 
 class _Zip:

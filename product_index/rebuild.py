@@ -11,6 +11,8 @@ decided here (see canary, publish).
 
 import hashlib
 import json
+import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -128,14 +130,14 @@ def begin(
     return plan
 
 
-def read_plan(path: Path) -> Plan:
+def read_plan(path: Path | str) -> Plan:
     """Read a plan that `begin` wrote.
 
     Raises:
         InvalidCatalogue: it is gone or of another make.
     """
     try:
-        said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        said: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
         said["folder"] = Path(said["folder"])
         said["spec"] = CollectionSpec(**said["spec"])
         said["shards"] = tuple(map(tuple, said["shards"]))
@@ -211,6 +213,12 @@ def finished_shards(plan: Plan) -> list[Shard]:
             f"{missing[0]}); run embed_shard for them"
         )
     return [shard for shard in shards if shard is not None]
+
+
+def drop_files(folder: Path, collections: Iterable[str]) -> None:
+    """Remove what rebuilds of these collections kept in files."""
+    for name in collections:
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def rows_path(plan: Plan, number: int) -> Path:

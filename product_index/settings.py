@@ -19,7 +19,7 @@ class Settings(BaseSettings):
         uniecs_model: folder of the exported encoder; `hash` is the twin without weights.
         product_alias: the name that readers follow.
         catalogue: folder of products, a file of them, or a catalogue.toml.
-        picture_root: folder or zip of pictures; the catalogue's own without.
+        picture_root: folders or zips of pictures, separated as in PATH; the catalogue's own without.
         rebuild_folder: where a rebuild keeps its shards.
     """
 
@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     # Milvus' rule for names; room is left for what is appended to it.
     product_alias: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")] = "products"
     catalogue: Path | None = None
-    picture_root: Path | None = None
+    picture_root: str | None = None
     rebuild_folder: Path = Path(".demo/rebuild")
 
 

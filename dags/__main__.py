@@ -1,0 +1,171 @@
+"""`python -m dags run DAG_ID`: run one DAG here and now, whole, without a scheduler.
+
+Prepares AIRFLOW_HOME (`.demo/airflow` unless it is set) and its database, runs
+every task in this process, and says one line per task. What Airflow itself
+says goes to a log file. Not for production: there, Airflow's own scheduler
+reads this folder.
+"""
+
+import json
+import os
+import secrets
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import typer
+from pluggy import HookimplMarker
+
+# Airflow calls these methods of a listener; its own marker would import all of it.
+hookimpl = HookimplMarker("airflow")
+
+FOLDER = Path(__file__).parent.resolve()
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+
+class CannotRun(Exception):
+    """The request cannot be met; the message says why and what to do."""
+
+
+@app.callback()
+def main() -> None:
+    """Run DAGs of this folder."""
+
+
+@app.command()
+def run(
+    dag_id: Annotated[str, typer.Argument(help="Name of a DAG of this folder.")],
+    conf: Annotated[str, typer.Option(help="Parameters of the run, as a JSON object.")] = "{}",
+) -> None:
+    """Run a DAG whole; exit with 1 if it does not succeed, with 2 if it cannot be run."""
+    try:
+        parameters = _parameters(conf)
+        _check_known(dag_id)
+        home = _prepare_home()
+        log = home / "logs" / f"{dag_id}-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+    except (CannotRun, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    with _chatter_to(log) as (said, complained):
+        print(f"{dag_id}: Airflow starts, its log is {log}", file=said, flush=True)
+        try:
+            failure = _run_dag(dag_id, parameters, said)
+        except Exception as error:  # whatever Airflow raises: in words here, whole in the log
+            traceback.print_exc()
+            failure = f"{type(error).__name__}: {error}"
+        if failure is not None:
+            sentence = " ".join(failure.split())
+            print(f"error: {dag_id} did not succeed: {sentence}; see {log}", file=complained, flush=True)
+    raise typer.Exit(0 if failure is None else 1)
+
+
+def _parameters(conf: str) -> dict[str, Any]:
+    try:
+        parameters = json.loads(conf)
+    except ValueError as error:
+        raise CannotRun(f"--conf is {conf!r}, which is not JSON ({error}); give an object") from error
+    if not isinstance(parameters, dict):
+        raise CannotRun(f'--conf is {conf!r}, must be a JSON object such as {{"catalogue": "shop"}}')
+    return parameters
+
+
+def _check_known(dag_id: str) -> None:
+    known = sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
+    if dag_id not in known:
+        raise CannotRun(f"no DAG {dag_id!r} in {FOLDER}; there are: {', '.join(known)}")
+
+
+def _prepare_home() -> Path:
+    """Say where Airflow lives; it reads the environment when it is imported, so this goes first."""
+    home = Path(os.environ.get("AIRFLOW_HOME") or ".demo/airflow").absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ["AIRFLOW_HOME"] = str(home)
+    os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(FOLDER)  # a DAG elsewhere would not be found
+    os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+    os.environ.setdefault("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", f"sqlite:///{home / 'airflow.db'}")
+    # Nothing listens in such a run, but Airflow warns of keys shorter than this.
+    os.environ.setdefault("AIRFLOW__API_AUTH__JWT_SECRET", secrets.token_urlsafe(64))
+    return home
+
+
+@contextmanager
+def _chatter_to(log: Path) -> Iterator[tuple[IO[str], IO[str]]]:
+    """Send what this process prints to the log; yield streams to the person's output and error."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    said = os.fdopen(os.dup(1), "w")
+    complained = os.fdopen(os.dup(2), "w")
+    with log.open("wb") as file, said, complained:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield said, complained
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(said.fileno(), 1)
+            os.dup2(complained.fileno(), 2)
+
+
+def _run_dag(dag_id: str, parameters: dict[str, Any], said: IO[str]) -> str | None:
+    """Run it; return why it did not succeed, or None."""
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.sdk.listener import get_listener_manager
+    from airflow.utils import db
+
+    try:
+        db.check_migrations(0)
+    except TimeoutError:
+        print("  preparing Airflow's database", file=said, flush=True)
+        db.initdb()
+    bag = DagBag(dag_folder=str(FOLDER / f"{dag_id}.py"))
+    if bag.import_errors:
+        return "; ".join(error.strip().splitlines()[-1] for error in bag.import_errors.values())
+    dag = bag.dags.get(dag_id)
+    if dag is None:
+        return f"{dag_id}.py defines {', '.join(bag.dags) or 'no DAG'}, not {dag_id}"
+    teller = _Teller(said)
+    get_listener_manager().add_listener(teller)
+    done = dag.test(run_conf=parameters)  # a failed run is returned, not raised
+    if str(done.state) == "success":
+        return None
+    return teller.first_failure or f"the run ended as {done.state}"
+
+
+class _Teller:
+    """Says one line per task as it ends, and remembers the first failure."""
+
+    def __init__(self, said: IO[str]) -> None:
+        self._said = said
+        self.first_failure = ""
+
+    @hookimpl
+    def on_task_instance_success(self, previous_state: object, task_instance: Any) -> None:
+        self._say(task_instance, "done")
+
+    @hookimpl
+    def on_task_instance_skipped(self, previous_state: object, task_instance: Any) -> None:
+        self._say(task_instance, "skipped")
+
+    @hookimpl
+    def on_task_instance_failed(self, previous_state: object, task_instance: Any, error: object) -> None:
+        self.first_failure = self.first_failure or f"{task_instance.task_id}: {error}"
+        self._say(task_instance, "failed")
+
+    def _say(self, task_instance: Any, what: str) -> None:
+        mapped = f"[{task_instance.map_index}]" if task_instance.map_index >= 0 else ""
+        took = ""
+        if task_instance.start_date is not None:
+            took = f" in {(datetime.now(UTC) - task_instance.start_date).total_seconds():.1f} s"
+        print(f"  {task_instance.task_id}{mapped} {what}{took}", file=self._said, flush=True)
+
+
+if __name__ == "__main__":
+    app()
