@@ -110,9 +110,9 @@ def _draw_thing(look: Look, rng: Random) -> Image.Image:
             thing.paste(flat[role], mask=mask)
         else:
             is_body = role == "body"
-            sheet = draw_pattern(
-                look.pattern if is_body else "plain", main if is_body else second, second, rng
-            )
+            _, top, _, bottom = mask.getbbox() or (0, 0, SHEET_PX, SHEET_PX)
+            pattern, paint = (look.pattern, main) if is_body else ("plain", second)
+            sheet = draw_pattern(pattern, paint, second, rng, span=(top, bottom))
             thing.paste(finish(sheet, look.material, is_round=is_body and look.type in ROUND), mask=mask)
             _bevel(thing, mask)
             mask = _dim(mask, OPACITY.get(look.material, 1.0))

@@ -27,7 +27,7 @@ from .sellers import draw_brand, draw_price, draw_style, write_attributes, write
 from .words import COLOURS, KINDS, PATTERNS
 
 # Rises when the same seed would give other bytes: finished folders are then made again.
-RENDER_VERSION = 1
+RENDER_VERSION = 2
 SECOND_PHOTO_SHARE = 0.45
 _PLAIN_SHARE = 0.28
 UPDATED_AT = "2026-01-01T03:00:00Z"

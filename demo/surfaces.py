@@ -29,12 +29,28 @@ def contrast(first: Paint, second: Paint) -> float:
     return float(sum(w * (a - b) ** 2 for w, a, b in zip(weights, first, second, strict=True)) ** 0.5)
 
 
-def draw_pattern(pattern: str, main: Paint, second: Paint, rng: Random) -> Image.Image:
-    """A square sheet in the main paint with the pattern in the second one."""
+_LATE_FADE = [max(0, level - 85) * 3 // 2 for level in range(256)]
+
+
+def draw_pattern(
+    pattern: str, main: Paint, second: Paint, rng: Random, *, span: tuple[int, int]
+) -> Image.Image:
+    """A square sheet in the main paint with the pattern in the second one.
+
+    Args:
+        pattern: a key of `words.PATTERNS`.
+        main: the paint of the ground.
+        second: the paint of the pattern.
+        rng: gives sizes and places.
+        span: from where to where, from the top, the sheet will be seen: a gradient runs through all of it.
+    """
     sheet = Image.new("RGB", (SHEET_PX, SHEET_PX), main)
     if pattern == "gradient":
-        fade = Image.linear_gradient("L").resize((SHEET_PX, SHEET_PX))
-        return Image.composite(Image.new("RGB", sheet.size, second), sheet, fade)
+        top, bottom = span
+        # The main colour holds the upper third, so that it is the main one.
+        fade = Image.linear_gradient("L").point(_LATE_FADE).resize((SHEET_PX, max(1, bottom - top)))
+        sheet.paste(second, (0, top), fade)
+        return sheet
     draw = _DRAWN.get(pattern)
     if draw is not None:
         draw(ImageDraw.Draw(sheet), main, second, rng)
@@ -78,7 +94,7 @@ def _checked(pen: Any, main: Paint, second: Paint, rng: Random) -> None:
 
 def _zigzag(pen: Any, _: Paint, second: Paint, rng: Random) -> None:
     step, width = rng.randint(14, 21), rng.randint(9, 12)
-    for y in range(-step, SHEET_PX + step, 2 * width + 5):
+    for y in range(-step, SHEET_PX + step, 2 * width + 12):
         points = [(x * step, y + (step if x % 2 else 0)) for x in range(-1, SHEET_PX // step + 3)]
         pen.line(points, fill=second, width=width, joint="curve")
 
@@ -87,7 +103,7 @@ def _floral(pen: Any, main: Paint, second: Paint, rng: Random) -> None:
     radius = rng.randint(9, 12)
     heart = (250, 205, 60) if contrast(second, (250, 205, 60)) > 200 else (150, 60, 40)
     leaf = (58, 128, 62) if contrast(main, (58, 128, 62)) > 200 else (190, 220, 150)
-    for x, y in _lattice(rng, gap=radius * 4 + 4, jitter=5):
+    for x, y in _lattice(rng, gap=radius * 5, jitter=5):
         turn = rng.uniform(0, 2 * pi)
         pen.ellipse((x + radius, y + radius, x + 2 * radius + 4, y + 2 * radius - 3), fill=leaf)
         for petal in range(5):
