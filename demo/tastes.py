@@ -232,8 +232,9 @@ def _telling_words(product: Product) -> dict[str, str]:
 
 
 def _words_in(text: str) -> dict[str, str]:
-    found = re.findall(r"[^\W\d_]{2,}", text.lower())
-    return {_without_ending(word): word for word in found if word not in _EMPTY_WORDS}
+    found = re.findall(r"[^\W_]{2,}", text.lower())
+    telling = (word for word in found if word not in _EMPTY_WORDS and not word.isdigit())
+    return {_without_ending(word): word for word in telling}
 
 
 def _without_ending(word: str) -> str:
