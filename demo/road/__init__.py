@@ -1,0 +1,7 @@
+"""The four journeys, walked with real parts, in this order.
+
+catalogue_to_index   a catalogue becomes a collection that is served (Airflow, Milvus)
+change_to_index      changes arrive in search within seconds (Kafka)
+query_to_exposure    shoppers search, with and without (the funnel, the plugin)
+logs_to_decision     what happened becomes a weekly page (Parquet, Airflow)
+"""
