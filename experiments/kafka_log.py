@@ -5,10 +5,11 @@ there: it encodes, sends and counts what is lost. Nothing is raised to the calle
 This file and `streaming/kafka.py` are the only ones that know the Kafka client.
 """
 
+import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -168,6 +169,7 @@ class KafkaEventLog:
     def _open(self) -> Any:
         from kafka import KafkaProducer  # loads when there is something to send
 
+        _knock(self._connection["bootstrap_servers"])
         return KafkaProducer(
             client_id="uniecs-event-log",
             bootstrap_timeout_ms=5_000,
@@ -179,6 +181,19 @@ class KafkaEventLog:
             allow_auto_create_topics=False,
             **self._connection,
         )
+
+
+def _knock(addresses: Sequence[str]) -> None:
+    """Raise OSError where nobody is at home: the client would leave its sockets open."""
+    for number, address in enumerate(addresses, start=1):
+        host, _, port = address.strip().rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
+        except OSError:
+            if number == len(addresses):
+                raise
+        else:
+            return
 
 
 def _encoded(event: Exposure | Outcome) -> bytes:

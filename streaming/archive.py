@@ -122,7 +122,7 @@ class Archiver:
                 self._mark(partition, start)
             if start > end:
                 raise ArchiveError(
-                    f"{partition.topic}/{partition.index} ends at offset {end}, but next is {start} by "
+                    f"{partition.topic}/{partition.index} ends at {end}, but next is {start} by "
                     f"{self._mark_file(partition)}; was the topic cut? Move {self._folder} away to archive anew"
                 )
             self._remove_cut_off(partition, start)

@@ -5,6 +5,8 @@ loop spin for ever. Its errors stop here. Commits are explicit, with a timeout,
 on the caller's thread; the rebalance listener only notes what was taken away.
 """
 
+import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from kafka.errors import (
     IllegalStateError,
     KafkaConfigurationError,
     KafkaError,
+    KafkaTimeoutError,
     MessageSizeTooLargeError,
     RebalanceInProgressError,
     RecordListTooLargeError,
@@ -57,6 +60,15 @@ _NO = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """A message, and how often its partition had been taken away from us before."""
+
+    message: Message
+    key: TopicPartition
+    taken: int
+
+
 class KafkaChangeLog:
     """A member of a consumer group.
 
@@ -74,7 +86,7 @@ class KafkaChangeLog:
         session_timeout_s: float = 10.0,
         max_poll_records: int = 128,
     ) -> None:
-        self._early: list[Message] = []
+        self._early: list[_Fetched] = []
         self._paused = False
         # How often a partition was taken away, and the count when it was last polled.
         self._taken: dict[TopicPartition, int] = {}
@@ -99,24 +111,38 @@ class KafkaChangeLog:
 
     def poll(self, *, timeout_s: float, max_messages: int) -> list[Message]:
         """What came, in order per partition; empty after the time."""
-        early, self._early = self._early[:max_messages], self._early[max_messages:]
-        if early:
-            return [one for one in early if self._is_current(one)]
-        return self._fetch(timeout_s, max_messages)
+        fetched, self._early = self._early[:max_messages], self._early[max_messages:]
+        if not fetched:
+            fetched = self._fetch(timeout_s, max_messages)
+        current = [one for one in fetched if one.taken == self._taken.get(one.key, 0)]
+        self._polled_at.update({one.key: one.taken for one in current})
+        return [one.message for one in current]
 
     def commit(self, offsets: Offsets) -> None:
         """Acknowledge; only what is still ours since it was polled."""
-        ours = self._client.assignment()
-        chosen = {}
-        for partition, offset in offsets.items():
-            key = TopicPartition(partition.topic, partition.index)
-            if key in ours and self._polled_at.get(key) == self._taken.get(key, 0):
-                chosen[key] = OffsetAndMetadata(offset, "", -1)
-        if chosen:
-            self._commit(chosen)
-        if len(chosen) < len(offsets):
-            lost = len(offsets) - len(chosen)
-            raise OwnershipLost(f"{lost} of {len(offsets)} partitions were taken over by the group")
+        told = {TopicPartition(one.topic, one.index): offset for one, offset in offsets.items()}
+        polled_at = {key: self._polled_at.get(key) for key in told}
+        give_up_at = time.monotonic() + COMMIT_TIMEOUT_MS / 1000
+        while True:
+            ours = self._client.assignment()
+            chosen = {
+                key: OffsetAndMetadata(offset, "", -1)
+                for key, offset in told.items()
+                if key in ours and polled_at[key] == self._taken.get(key, 0)
+            }
+            try:
+                if chosen:
+                    self._client.commit(chosen, timeout_ms=COMMIT_TIMEOUT_MS)
+                break
+            except RebalanceInProgressError as error:
+                if time.monotonic() > give_up_at:
+                    raise OwnershipLost(f"the group did not settle within {COMMIT_TIMEOUT_MS} ms") from error
+                self._settle()
+            except KafkaError as error:
+                raise _ours(error, "committing") from error
+        if len(chosen) < len(told):
+            lost = len(told) - len(chosen)
+            raise OwnershipLost(f"{lost} of {len(told)} partitions were taken over by the group")
 
     def pause(self) -> None:
         """Take nothing new, stay a member."""
@@ -125,7 +151,7 @@ class KafkaChangeLog:
 
     def heartbeat(self) -> None:
         """Poll without taking; what a new partition brings is kept for later."""
-        self._early += self._fetch(0.0, None)
+        self._early += self._fetch(0.05, None)
         if self._paused:  # partitions assigned meanwhile are not paused
             self._client.pause(*self._client.assignment())
 
@@ -139,33 +165,23 @@ class KafkaChangeLog:
         with _translated("leaving the group"):
             self._client.close(autocommit=False, timeout_ms=COMMIT_TIMEOUT_MS)
 
-    def _fetch(self, timeout_s: float, max_messages: int | None) -> list[Message]:
-        taken = dict(self._taken)  # before: what is taken away during the poll is then not acknowledged
+    def _settle(self) -> None:
+        """The group is meeting: a poll joins it."""
+        was_paused = self._paused
+        self.pause()
+        self.heartbeat()
+        if not was_paused:
+            self.resume()
+
+    def _fetch(self, timeout_s: float, max_messages: int | None) -> list[_Fetched]:
+        taken = dict(self._taken)  # before: what is taken away during the poll is then not ours
         with _translated("polling"):
             records = self._client.poll(timeout_ms=int(timeout_s * 1000), max_records=max_messages)
-        for key in records:
-            self._polled_at[key] = taken.get(key, 0)
-        return _messages(records)
-
-    def _is_current(self, message: Message) -> bool:
-        key = TopicPartition(message.topic, message.partition)
-        return self._polled_at.get(key) == self._taken.get(key, 0)
-
-    def _commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-        try:
-            self._client.commit(offsets, timeout_ms=COMMIT_TIMEOUT_MS)
-        except RebalanceInProgressError:
-            # The group is about to meet; joining it is what a poll does. Then once more.
-            self.pause()
-            try:
-                self.heartbeat()
-            finally:
-                self.resume()
-            with _translated("committing"):
-                still = {key: told for key, told in offsets.items() if key in self._client.assignment()}
-                self._client.commit(still, timeout_ms=COMMIT_TIMEOUT_MS)
-        except KafkaError as error:
-            raise _ours(error, "committing") from error
+        return [
+            _Fetched(message, key, taken.get(key, 0))
+            for key, held in records.items()
+            for message in _messages(held)
+        ]
 
 
 class KafkaTopicReader:
@@ -223,7 +239,8 @@ class KafkaTopicReader:
     def poll(self, *, timeout_s: float, max_messages: int) -> list[Message]:
         """What came, in order per partition; empty after the time."""
         with _translated("polling"):
-            return _messages(self._client.poll(timeout_ms=int(timeout_s * 1000), max_records=max_messages))
+            records = self._client.poll(timeout_ms=int(timeout_s * 1000), max_records=max_messages)
+        return [message for held in records.values() for message in _messages(held)]
 
     def commit(self, offsets: Offsets) -> None:
         """Acknowledge everything before these offsets."""
@@ -338,16 +355,12 @@ def ensure_topics(connection: Connection, names: Sequence[str], *, partitions: i
 
 def broker_answers(bootstrap: str, *, timeout_s: float) -> bool:
     """Whether a broker at the address describes its cluster within the time."""
+    connection = {"bootstrap_servers": bootstrap.split(","), "bootstrap_timeout_ms": int(timeout_s * 1000)}
     try:
-        admin = KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=int(timeout_s * 1000))
-    except (KafkaError, OSError, ValueError):
+        with _administering(connection) as admin:
+            return bool(admin.describe_cluster())
+    except (LogUnavailable, Refused):
         return False
-    try:
-        return bool(admin.describe_cluster())
-    except (KafkaError, OSError):
-        return False
-    finally:
-        admin.close()
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # the client has no types
@@ -367,7 +380,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # the client h
         pass
 
 
-def _messages(records: Mapping[TopicPartition, Sequence[Any]]) -> list[Message]:
+def _messages(records: Sequence[Any]) -> list[Message]:
     return [
         Message(
             topic=record.topic,
@@ -378,13 +391,39 @@ def _messages(records: Mapping[TopicPartition, Sequence[Any]]) -> list[Message]:
             headers=tuple((name, bytes(value or b"")) for name, value in record.headers),
             timestamp_ms=max(0, record.timestamp),
         )
-        for held in records.values()
-        for record in held
+        for record in records
     ]
 
 
 def _common(connection: Connection) -> dict[str, Any]:
-    return {"bootstrap_timeout_ms": METADATA_TIMEOUT_MS, "client_id": "uniecs-online", **connection}
+    """What every client is opened with, once somebody is at home.
+
+    A client of kafka-python that finds nobody leaves its sockets open.
+    """
+    options = {"bootstrap_timeout_ms": METADATA_TIMEOUT_MS, "client_id": "uniecs-online", **connection}
+    give_up_at = time.monotonic() + options["bootstrap_timeout_ms"] / 1000
+    while True:
+        try:
+            return _knock(options)
+        except OSError as error:
+            if time.monotonic() > give_up_at:
+                raise KafkaTimeoutError(f"nobody accepts a connection ({error})") from error
+            time.sleep(0.1)
+
+
+def _knock(options: dict[str, Any]) -> dict[str, Any]:
+    last: OSError | None = None
+    for address in options["bootstrap_servers"]:
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]") or address, int(port)), timeout=5).close()
+        except OSError as error:
+            last = error
+        except ValueError:
+            raise KafkaConfigurationError(f"address {address!r} must be host:port") from None
+        else:
+            return options
+    raise last or KafkaConfigurationError("no address; set KAFKA_BOOTSTRAP to host:port")
 
 
 @contextmanager

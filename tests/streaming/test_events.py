@@ -121,7 +121,9 @@ def test_the_published_schema_refuses_what_the_code_refuses() -> None:
     by_code_alone = {"id blank", "time unreadable", "schema true"}  # a format, and Python's True == 1
 
     accepted = {
-        name for name, (changes, _) in BROKEN.items() if validator.is_valid(json.loads(change_json(**changes)))
+        name
+        for name, (changes, _) in BROKEN.items()
+        if validator.is_valid(json.loads(change_json(**changes)))
     }
 
     assert set() == accepted - by_code_alone
@@ -156,7 +158,9 @@ def test_any_bytes_are_read_or_refused(value: bytes) -> None:
         decode_change(message(value))
 
 
-@given(st.dictionaries(st.sampled_from(list(json.loads(change_json()))), st.none() | st.integers() | st.text()))
+@given(
+    st.dictionaries(st.sampled_from(list(json.loads(change_json()))), st.none() | st.integers() | st.text())
+)
 def test_any_fields_are_read_or_refused(changes: dict[str, Any]) -> None:
     """A good change with any fields replaced is a change or Unreadable."""
     try:

@@ -116,7 +116,11 @@ def test_a_crash_between_the_store_and_the_commit_redelivers_without_harm(bench:
 def test_a_crash_at_any_point_loses_nothing(bench: Bench) -> None:
     """Whichever call is the last one before the crash, the index ends the same."""
     for number in range(20):
-        put(bench.topics, change_json(f"p-{number % 7}", version=number, title=f"n {number}"), key=f"p-{number % 7}")
+        put(
+            bench.topics,
+            change_json(f"p-{number % 7}", version=number, title=f"n {number}"),
+            key=f"p-{number % 7}",
+        )
     put(bench.topics, b"poison", key="p-0")
     budget = 0
 
@@ -141,7 +145,9 @@ def test_a_crash_at_any_point_loses_nothing(bench: Bench) -> None:
         sink = InMemoryTopics()
         sink.send = crashing(bench.topics.send, "send")  # type: ignore[method-assign]
         try:
-            bench.run(apply=crashing(bench.apply, "apply"), sink=sink, pace=Pace(batch_size=4, batch_wait_s=0.0))
+            bench.run(
+                apply=crashing(bench.apply, "apply"), sink=sink, pace=Pace(batch_size=4, batch_wait_s=0.0)
+            )
         except SystemExit:
             continue
 
