@@ -30,7 +30,7 @@ class ModelConfig:
     widening: int = 2  # feed-forward width, as a multiple of D
     dropout: float = 0.05  # of what each block adds
     # image tower
-    side_px: int = 96  # six tokens a side after four halvings
+    side_px: int = 64  # four tokens a side after four halvings
     channels: tuple[int, int, int] = (24, 64, 96)
     image_blocks: int = 1
     # text tower

@@ -123,11 +123,8 @@ def _write_graphs(model: UniECS, folder: Path) -> None:
     pixels = torch.randint(0, 256, (2, config.side_px, config.side_px, 3), dtype=torch.uint8)
     ids = torch.randint(1, config.hash_rows, (2, 5, 7))
     image, words = torch.randn(2, config.image_tokens, config.width), torch.randn(2, 5, config.width)
-    sides = (image, torch.ones(2, config.image_tokens, dtype=torch.bool), torch.tensor([True, False])) + (
-        words,
-        torch.ones(2, 5, dtype=torch.bool),
-        torch.tensor([True, True]),
-    )
+    image_side = (image, torch.ones(image.shape[:2], dtype=torch.bool), torch.tensor([True, False]))
+    text_side = (words, torch.ones(words.shape[:2], dtype=torch.bool), torch.tensor([True, True]))
     image_axes = ({0: batch, 1: cells}, {0: batch, 1: cells}, {0: batch})
     text_axes = ({0: batch, 1: length}, {0: batch, 1: length}, {0: batch})
     names = ["image_tokens", "image_mask", "image_present", "text_tokens", "text_mask", "text_present"]
@@ -140,7 +137,9 @@ def _write_graphs(model: UniECS, folder: Path) -> None:
         ["tokens", "mask"],
         folder / GRAPHS[1],
     )
-    _write(_Fuse(model), sides, image_axes + text_axes, names, ["vector"], folder / GRAPHS[2])
+    _write(
+        _Fuse(model), image_side + text_side, image_axes + text_axes, names, ["vector"], folder / GRAPHS[2]
+    )
 
 
 def _write(

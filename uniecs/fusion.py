@@ -1,7 +1,7 @@
 """Image tokens and text tokens to one unit vector, with either side absent.
 
-The corrected gated encoder (docs/research in the model card): presence is said
-by the caller, per sample, and never guessed from values. Where a side is absent,
+The published gated encoder, corrected: presence is said by the caller, per
+sample, and never guessed from values. Where a side is absent,
 
 - its tokens are keys of nothing, so nothing of them leaks;
 - the other side's gates are exactly 0, so it passes unchanged;
@@ -98,11 +98,15 @@ class GatedFusion(nn.Module):
         self.align_image = nn.Linear(config.width, config.width)
         self.align_text = nn.Linear(config.width, config.width)
 
-    def forward(self, image: Tokens, text: Tokens) -> Fused:
-        """Fuse the two sides; one of them may be absent in any sample."""
+    def forward(self, image: Tokens, text: Tokens, *, meet: bool = True) -> Fused:
+        """Fuse the two sides; one of them may be absent in any sample.
+
+        Where no sample has both, every gate is 0 and the sides do not meet:
+        `meet=False` saves training the work, and changes nothing.
+        """
         image = image._replace(values=_only_present(image))
         text = text._replace(values=_only_present(text))
-        for layer in self.cross:
+        for layer in self.cross if meet else ():
             image, text = layer(image, text)
         for block in self.image_blocks:
             image = image._replace(values=block(image.values, image.mask & image.present[:, None]))

@@ -49,6 +49,6 @@ class UniECS(nn.Module):
             torch.zeros(rows, dtype=torch.bool, device=device),
         )
 
-    def fuse(self, image: Tokens, text: Tokens) -> Fused:
-        """Fuse two sides into unit vectors (B, D)."""
-        return self.fusion(image, text)
+    def fuse(self, image: Tokens, text: Tokens, *, meet: bool = True) -> Fused:
+        """Fuse two sides into unit vectors (B, D); see `GatedFusion.forward`."""
+        return self.fusion(image, text, meet=meet)

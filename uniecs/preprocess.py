@@ -49,7 +49,8 @@ def read_picture(data: bytes, *, side_px: int) -> Pixels:
         ) from error
     except Exception as error:  # decoders raise whatever they like on hostile bytes
         raise UnreadablePicture(
-            f"picture of {len(data):,} bytes cannot be decoded ({error}); give a whole JPEG, PNG, GIF or WebP file"
+            f"picture of {len(data):,} bytes cannot be decoded ({error}); "
+            "give a whole JPEG, PNG, GIF or WebP file"
         ) from error
 
 
@@ -57,7 +58,8 @@ def _decode(picture: Image.Image, side_px: int) -> Pixels:
     width, height = picture.size
     if width * height > MAX_PIXELS:
         raise UnreadablePicture(
-            f"picture is {width} x {height} pixels, at most {MAX_PIXELS:,} in all are read; give a smaller one"
+            f"picture is {width} x {height} pixels, at most {MAX_PIXELS:,} in all are read; "
+            "give a smaller one"
         )
     # A JPEG can be decoded at 1/2, 1/4 or 1/8: never below twice what is needed.
     picture.draft("RGB", (side_px * 2, side_px * 2))

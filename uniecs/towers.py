@@ -58,7 +58,7 @@ class Block(nn.Module):
 
 
 class ImageTower(nn.Module):
-    """A convolutional stem (96 -> 6 pixels a side), then transformer blocks on its cells."""
+    """A convolutional stem (64 -> 4 pixels a side), then transformer blocks on its cells."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -77,9 +77,9 @@ class ImageTower(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels (B, S, S, 3) uint8 -> tokens (B, (S/16)^2, D)."""
         colours = pixels.permute(0, 3, 1, 2).to(self.place.dtype) / 127.5 - 1.0  # (B, 3, S, S)
-        cells = self.stem(colours).flatten(2).transpose(1, 2)  # (B, 36, D)
+        cells = self.stem(colours).flatten(2).transpose(1, 2)  # (B, 16, D)
         tokens = cells + self.place
-        mask = torch.ones_like(tokens[:, :, 0], dtype=torch.bool)  # (B, 36): a picture has no padding
+        mask = torch.ones_like(tokens[:, :, 0], dtype=torch.bool)  # (B, 16): a picture has no padding
         for block in self.blocks:
             tokens = block(tokens, mask)
         return self.norm(tokens)

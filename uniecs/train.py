@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .batches import Batch, ItemTable, PairTable
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import Recipe
 from .errors import TrainingStopped
@@ -24,6 +23,7 @@ from .evaluate import Scenario, Vectors, evaluate, mean_recall
 from .export import export_model
 from .losses import LossWeigher, Side, loss_terms
 from .model import UniECS
+from .pairs import Batch, ItemTable, PairTable
 from .rows import Item, Pair, read_pairs
 
 Figures = dict[str, float]
@@ -131,7 +131,7 @@ class _Run:
         total = self.weigher.join(terms)
         if not torch.isfinite(total):
             raise TrainingStopped(
-                f"step {step + 1}: the loss is {total.item()}; lower learning_rate, now {recipe.learning_rate}"
+                f"step {step + 1}: the loss is {total.item()}; lower learning_rate ({recipe.learning_rate})"
             )
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -175,8 +175,8 @@ def views(model: UniECS, batches: Sequence[Batch], *, drop: float = 0.0) -> list
     text = model.text(torch.from_numpy(_stack_ids([batch.ids for batch in batches])), has_text)
     lottery = torch.rand(rows)
     whole = has_image & has_text  # nothing is hidden from a sample that has one modality only
-    image_alone = model.fuse(image, model.absent(rows))
-    text_alone = model.fuse(model.absent(rows), text)
+    image_alone = model.fuse(image, model.absent(rows), meet=False)
+    text_alone = model.fuse(model.absent(rows), text, meet=False)
     both = model.fuse(
         image._replace(present=has_image & ~(whole & (lottery < drop / 2))),
         text._replace(present=has_text & ~(whole & (lottery > 1 - drop / 2))),

@@ -1,0 +1,97 @@
+"""A run learns, can be stopped anywhere, and leaves a model that serves."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from uniecs.config import ModelConfig, Recipe  # noqa: E402 - after the skip
+from uniecs.errors import InvalidRows, TrainingStopped  # noqa: E402
+from uniecs.runtime import Row, Runtime  # noqa: E402
+from uniecs.train import Silent, train  # noqa: E402
+
+from .conftest import paint_picture  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+COLOURS = ("red", "lime", "blue", "yellow", "black", "white", "cyan", "magenta")
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, tiny: ModelConfig) -> Recipe:
+    """Eight colours: a picture, what people call it, and a silent title."""
+    rows = []
+    for colour in COLOURS:
+        (tmp_path / f"{colour}.png").write_bytes(paint_picture(colour))
+        candidate = {"text": "bowl", "image": f"{colour}.png"}
+        rows.append({"query": {"text": f"{colour} bowl", "image": f"{colour}.png"}, "candidate": candidate})
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return Recipe(
+        pairs=pairs,
+        validation=pairs,
+        steps=6,
+        batch=8,
+        learning_rate=3e-3,
+        validate_every=3,
+        save_every=2,
+        threads=1,
+        model=tiny,
+    )
+
+
+class StopAfter(Silent):
+    def __init__(self, step: int) -> None:
+        self.last = step
+
+    def stepped(self, step: int, figures: dict[str, float]) -> None:
+        if step == self.last:
+            raise KeyboardInterrupt
+
+
+def log_of(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "training" / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_stopped_and_resumed_run_ends_with_the_same_weights(recipe: Recipe, tmp_path: Path) -> None:
+    """Chance is a function of seed and step, and the checkpoint holds the rest."""
+    recipe = replace(recipe, model=replace(recipe.model, dropout=0.2))
+    through, broken = tmp_path / "through", tmp_path / "broken"
+    whole = train(recipe, through)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, broken, watcher=StopAfter(3))
+    resumed = train(recipe, broken, resume=True)
+
+    assert whole.model_id == resumed.model_id
+    assert log_of(through) == log_of(broken)
+    assert "validation_recall_at_10" in log_of(through)[2]
+
+
+def test_a_run_learns_and_exports_a_model_that_serves(recipe: Recipe, tmp_path: Path) -> None:
+    """The loss falls, nine scenarios are judged, and onnxruntime loads what was written."""
+    trained = train(replace(recipe, steps=40, validate_every=100), tmp_path / "model")
+    losses = [line["loss"] for line in log_of(tmp_path / "model")]
+    runtime = Runtime(tmp_path / "model")
+
+    assert losses[-1] < 0.7 * losses[0]
+    assert 9 == len(trained.scenarios)
+    assert trained.model_id == runtime.model_id
+    assert (1, 16) == runtime.embed([Row(text="红 bowl", picture=paint_picture("red"))]).shape
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+    """Half of one run and half of another is neither."""
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "model", watcher=StopAfter(1))
+    with pytest.raises(TrainingStopped, match="made with another learning_rate"):
+        train(replace(recipe, learning_rate=1e-4), tmp_path / "model", resume=True)
+
+
+def test_a_missing_picture_is_named_with_its_line(recipe: Recipe, tmp_path: Path) -> None:
+    """Before the first step, not in the middle of the night."""
+    (tmp_path / "blue.png").unlink()
+    with pytest.raises(InvalidRows, match=r"line 3: query: picture .*blue.png cannot be opened"):
+        train(recipe, tmp_path / "model")
