@@ -79,32 +79,27 @@ def apply_changes(
     """
     began = time.perf_counter()
     check_same_space(encoder, store.spec, store.name)
-    latest = coalesce(changes)
-    known = store.fingerprints([change.product_id for change in latest])
-    fresh = [change for change in latest if is_news(change, known.get(change.product_id))]
+    known = store.fingerprints([change.product_id for change in changes])
+    held = _fold(changes, known)
+    latest = {key: one.change for key, one in held.items() if one.change is not None}
     seen = {
-        change.product_id: look(change.product, pictures, encoder)
-        for change in fresh
+        key: look(change.product, pictures, encoder)
+        for key, change in latest.items()
         if change.product is not None
     }
-    needs = {
-        change.product_id: decide(
-            change, known.get(change.product_id), seen.get(change.product_id), store.spec
-        )
-        for change in latest
+    needs = {key: Need.STALE for key in held} | {
+        key: decide(change, known.get(key), seen.get(key), store.spec) for key, change in latest.items()
     }
     wanted = [seen[key] for key, need in needs.items() if need is Need.EMBED]
     embedded = embed_seen(wanted, encoder)
     kept = store.get([key for key in needs if needs[key] not in (Need.STALE, Need.EMBED) and key in known])
     failed = {error.product_id: error.reason for error in embedded.failed}
-    highest = _highest_versions(changes)
     rows = []
-    for change in latest:
-        key = change.product_id
+    for key, change in latest.items():
         if needs[key] is Need.STALE or key in failed:
             continue
         if needs[key] is Need.REMOVE:
-            rows.append(_tombstone(change, kept.get(key), highest[key], store.spec, now))
+            rows.append(_tombstone(change, kept.get(key), held[key].version, store.spec, now))
             continue
         vector = embedded.vectors[key] if needs[key] is Need.EMBED else kept[key].vector
         rows.append(new_row(change, seen[key], vector, spec=store.spec, now=now))
@@ -115,7 +110,7 @@ def apply_changes(
         for key, need in needs.items()
     }
     took_ms = int((time.perf_counter() - began) * 1000)
-    return replace(_receipt(changes, latest, needs, failed, seen), outcomes=outcomes, took_ms=took_ms)
+    return replace(_receipt(held, needs, failed, seen), outcomes=outcomes, took_ms=took_ms)
 
 
 def refresh_page(
@@ -132,24 +127,13 @@ def refresh_page(
 
 def coalesce(changes: Sequence[ProductChange]) -> list[ProductChange]:
     """Keep the latest change per product; among equals the later in the sequence."""
-    latest: dict[str, ProductChange] = {}
-    for change in changes:
-        held = latest.get(change.product_id)
-        if held is None or not _precedes(change, held):
-            latest[change.product_id] = change
-    return list(latest.values())
+    held = _fold(changes, {}).values()
+    return [one.change for one in held if one.change is not None]
 
 
 def is_news(change: ProductChange, known: Fingerprint | None) -> bool:
     """Whether the change is newer than what is stored, or may bring a picture that was missing."""
-    if known is None:
-        return True
-    if change.version is None:
-        return change.occurred_at_ms >= known.occurred_at_ms and not known.deleted
-    ours, stored = (change.version, change.occurred_at_ms), (known.version, known.occurred_at_ms)
-    if ours == stored:
-        return not known.deleted and not change.is_removal and known.image_digest.startswith(MISSING)
-    return ours > stored
+    return known is None or _follows(change, _standing(known))
 
 
 def decide(change: ProductChange, known: Fingerprint | None, seen: Seen | None, spec: CollectionSpec) -> Need:
@@ -212,12 +196,12 @@ def new_row(
 
 
 def _tombstone(
-    change: ProductChange, kept: ProductVector | None, highest: int, spec: CollectionSpec, now: datetime
+    change: ProductChange, kept: ProductVector | None, version: int, spec: CollectionSpec, now: datetime
 ) -> ProductVector:
     """A fence: the last row, marked, so that nothing older can come back.
 
-    A removal without a version takes the highest that is stored or came in the
-    same call: only what is newer, or of the same version and later, passes.
+    Its version is that of the change, or for a removal without one the version
+    that it followed: only what is newer, or of the same version and later, passes.
     """
     if kept is None:
         anywhere = np.zeros(spec.dimension, dtype=np.float32)
@@ -227,40 +211,88 @@ def _tombstone(
             model_id=spec.model_id, preprocess_version=spec.preprocess_version, deleted=True,
         )  # fmt: skip
         kept = ProductVector(product_id=change.product_id, vector=anywhere, fingerprint=blank)
-    version = max(kept.fingerprint.version, highest) if change.version is None else change.version
     fence = replace(kept.fingerprint, version=version, occurred_at_ms=change.occurred_at_ms, deleted=True)
     return replace(kept, fingerprint=fence, indexed_at_ms=_milliseconds(now))
 
 
-def _precedes(change: ProductChange, held: ProductChange) -> bool:
-    """Whether the change is older than the one held; without a version, time alone tells."""
-    if change.version is None or held.version is None:
-        return change.occurred_at_ms < held.occurred_at_ms
-    return (change.version, change.occurred_at_ms) < (held.version, held.occurred_at_ms)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Standing:
+    """Where a product stands in time, stored or in the middle of a batch.
+
+    Attributes:
+        blank: a removal of what was never seen: it fences by time alone.
+        awaited: stored without a picture it should have.
+        change: that brought it here; None for what is stored.
+        accepted, refused: how many changes of this call were news, and were not.
+    """
+
+    version: int
+    occurred_at_ms: int
+    deleted: bool
+    blank: bool
+    awaited: bool = False
+    change: ProductChange | None = None
+    accepted: int = 0
+    refused: int = 0
 
 
-def _highest_versions(changes: Sequence[ProductChange]) -> dict[str, int]:
-    highest: dict[str, int] = {}
+def _fold(changes: Sequence[ProductChange], known: Mapping[str, Fingerprint]) -> dict[str, _Standing]:
+    """Where each product stands after these changes, as if they had come one by one."""
+    standings: dict[str, _Standing] = {}
     for change in changes:
-        highest[change.product_id] = max(highest.get(change.product_id, 0), change.version or 0)
-    return highest
+        key = change.product_id
+        held = standings.get(key) or (_standing(known[key]) if key in known else None)
+        if held is not None and not _follows(change, held):
+            standings[key] = replace(held, refused=held.refused + 1)
+            continue
+        followed = 0 if held is None else held.version
+        standings[key] = _Standing(
+            version=followed if change.version is None else change.version,
+            occurred_at_ms=change.occurred_at_ms,
+            deleted=change.is_removal,
+            blank=change.version is None and (held is None or held.blank),
+            change=change,
+            accepted=1 + (held.accepted if held else 0),
+            refused=held.refused if held else 0,
+        )
+    return standings
+
+
+def _follows(change: ProductChange, held: _Standing) -> bool:
+    if change.version is None:
+        return change.occurred_at_ms >= held.occurred_at_ms and not held.deleted
+    if held.blank:
+        return change.occurred_at_ms >= held.occurred_at_ms
+    ours, theirs = (change.version, change.occurred_at_ms), (held.version, held.occurred_at_ms)
+    if ours == theirs:
+        return held.change is not None or (held.awaited and not held.deleted and not change.is_removal)
+    return ours > theirs
+
+
+def _standing(known: Fingerprint) -> _Standing:
+    return _Standing(
+        version=known.version,
+        occurred_at_ms=known.occurred_at_ms,
+        deleted=known.deleted,
+        blank=known.deleted and known.version == 0 and not known.text_hash,
+        awaited=known.image_digest.startswith(MISSING),
+    )
 
 
 def _receipt(
-    changes: Sequence[ProductChange],
-    latest: Sequence[ProductChange],
+    held: Mapping[str, _Standing],
     needs: Mapping[str, Need],
     failed: Mapping[str, str],
     seen: Mapping[str, Seen],
 ) -> Receipt:
-    done = [need for key, need in needs.items() if key not in failed]
+    done = [need for key, need in needs.items() if key not in failed and held[key].accepted]
     return Receipt(
         embedded=done.count(Need.EMBED),
         scalar=done.count(Need.SCALAR),
         unchanged=done.count(Need.UNCHANGED),
         deleted=done.count(Need.REMOVE),
-        stale=done.count(Need.STALE),
-        superseded=len(changes) - len(latest),
+        stale=done.count(Need.STALE) + sum(one.refused for one in held.values()),
+        superseded=sum(max(0, one.accepted - 1) for one in held.values()),
         failed=tuple(failed.items()),
         notes=tuple(f"product {key!r}: {note}" for key, one in seen.items() for note in one.notes),
     )

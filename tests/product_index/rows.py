@@ -18,7 +18,9 @@ def unit(seed: int, dimension: int = DIMENSION) -> np.ndarray[Any, np.dtype[np.f
     return (drawn / np.linalg.norm(drawn)).astype(np.float32)
 
 
-def row(product_id: str, *, seed: int = 0, version: int = 1, deleted: bool = False, **fields: Any) -> ProductVector:
+def row(
+    product_id: str, *, seed: int = 0, version: int = 1, deleted: bool = False, **fields: Any
+) -> ProductVector:
     vector = fields.pop("vector", unit(seed))
     return ProductVector(
         product_id=product_id,

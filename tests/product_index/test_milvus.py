@@ -12,7 +12,6 @@ pytestmark = pytest.mark.milvus
 from product_index.errors import InvalidSettings, StoreUnavailable  # noqa: E402 - after the marker
 from product_index.milvus import MilvusVectorDatabase, expression  # noqa: E402 - as above
 from product_index.vector_store import Filter  # noqa: E402 - as above
-
 from tests.product_index.rows import SPEC, row, unit  # noqa: E402 - as above
 
 HOLD = """
@@ -27,12 +26,14 @@ sys.stdin.read()
 def test_a_folder_that_another_process_holds_is_said_in_one_sentence(tmp_path: Path) -> None:
     """And it is free as soon as that process lets go."""
     folder = str(tmp_path / "index.db")
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     assert holder.stdin is not None
     assert holder.stdout is not None
     with holder:
         assert b"held\n" == holder.stdout.readline()
-        with pytest.raises(StoreUnavailable, match="another process holds it.*MILVUS_URI"):
+        with pytest.raises(StoreUnavailable, match=r"another process holds it.*MILVUS_URI"):
             MilvusVectorDatabase(folder)
         holder.stdin.close()
 
@@ -50,13 +51,15 @@ def test_closing_frees_the_folder_for_another_process(tmp_path: Path) -> None:
 
     reading = "import sys; from product_index.milvus import MilvusVectorDatabase as D; d = D(sys.argv[1]); "
     reading += "print(d.open('products_v1').get(['mug'])['mug'].vector.tobytes().hex()); d.close()"
-    answer = subprocess.run([sys.executable, "-c", reading, folder], capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", reading, folder], capture_output=True, text=True, check=True
+    )
 
     assert unit(4).tobytes().hex() == answer.stdout.strip()
 
 
 def test_a_server_that_is_not_there_is_said_within_the_timeout() -> None:
-    with pytest.raises(StoreUnavailable, match="http://127.0.0.1:9"):
+    with pytest.raises(StoreUnavailable, match=r"http://127.0.0.1:9"):
         MilvusVectorDatabase("http://127.0.0.1:9", timeout_s=1.0)
 
 
@@ -90,7 +93,7 @@ def test_the_filter_in_milvus_language() -> None:
 
 
 def test_a_folder_in_the_environment_does_not_break_the_client(tmp_path: Path) -> None:
-    """pymilvus reads MILVUS_URI by itself when it is imported, and knows no folders there."""
+    """Pymilvus reads MILVUS_URI by itself when it is imported, and knows no folders there."""
     done = subprocess.run(
         [sys.executable, "-c", "import os, product_index.milvus; print(os.environ['MILVUS_URI'])"],
         env={**os.environ, "MILVUS_URI": ".demo/index.db"}, capture_output=True, text=True, check=True,

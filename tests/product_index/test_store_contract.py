@@ -5,7 +5,6 @@ import pytest
 
 from product_index.errors import CollectionInUse, InvalidVector, UnknownCollection
 from product_index.vector_store import CollectionSpec, Filter, VectorDatabase, VectorStore
-
 from tests.product_index.rows import SPEC, row, unit
 
 NASTY = 'it\'s "red" \\ blue\n" or deleted == true or "" == "'
@@ -23,7 +22,9 @@ def found(store: VectorStore, **options: object) -> list[str]:
 
 def test_a_row_comes_back_as_it_was_written(store: VectorStore) -> None:
     """Every field, and every bit of the vector."""
-    written = row("mug", seed=3, version=7, title="Mug é 杯", category="cups", brand="Acme", price=0.1, in_stock=False)
+    written = row(
+        "mug", seed=3, version=7, title="Mug é 杯", category="cups", brand="Acme", price=0.1, in_stock=False
+    )
     store.upsert([written])
 
     stored = store.get(["mug", "nobody"])
@@ -73,7 +74,9 @@ def test_a_vector_that_no_search_could_trust_is_refused_with_its_batch(store: Ve
 
 
 def test_the_nearest_comes_first_and_scores_are_cosines(store: VectorStore) -> None:
-    store.upsert([row(f"p{seed}", seed=seed, title=f"product {seed}", version=seed + 1) for seed in range(40)])
+    store.upsert(
+        [row(f"p{seed}", seed=seed, title=f"product {seed}", version=seed + 1) for seed in range(40)]
+    )
     vectors = np.stack([unit(seed) for seed in range(40)])
 
     lists = store.search(vectors[:3], limit=5)
@@ -184,7 +187,7 @@ def test_what_is_served_is_never_dropped(database: VectorDatabase) -> None:
     database.switch("products", "products_v1")
 
     for name in ("products", "products_v1"):
-        with pytest.raises(CollectionInUse, match="products_v1|alias"):
+        with pytest.raises(CollectionInUse, match=r"products_v1|alias"):
             database.drop(name)
     with pytest.raises(CollectionInUse):
         database.create("products_v1", SPEC)
