@@ -31,6 +31,7 @@ from .processes import (
 
 # A cold start on two busy cores took up to 10 s; a minute is a fault.
 START_TIMEOUT_S = 90.0
+NAMED_TIMEOUT_S = 10.0
 SETTINGS = "server.properties"
 
 
@@ -84,9 +85,9 @@ def start_kafka(
     """
     named = os.environ.get("KAFKA_BOOTSTRAP", "").strip()
     if named:
-        if not _kafka_answers(named, timeout_s=10.0):
+        if not _kafka_answers(named, timeout_s=NAMED_TIMEOUT_S):
             raise StackError(
-                f"KAFKA_BOOTSTRAP={named}: no Kafka broker answers there within 10 s; "
+                f"KAFKA_BOOTSTRAP={named}: no Kafka broker answers there within {NAMED_TIMEOUT_S:g} s; "
                 "start it, correct the address, or unset KAFKA_BOOTSTRAP to have one started here"
             )
         return Broker(bootstrap=named, pid=None, remark="named by KAFKA_BOOTSTRAP")
@@ -133,6 +134,8 @@ def start_milvus_lite(
         raise StackError(
             f"milvus-lite folder {data_dir} must end in .db; name it {data_dir.with_suffix('.db')}"
         )
+    if data_dir.exists() and not data_dir.is_dir():
+        raise StackError(f"{data_dir} is a file, milvus-lite 3 keeps a folder there; move it away")
     data_dir.mkdir(parents=True, exist_ok=True)
     chosen = free_port(port)
     argv = [sys.executable, "-m", "demo.milvus_server", str(data_dir), str(chosen)]

@@ -123,7 +123,8 @@ class Archiver:
             if start > end:
                 raise ArchiveError(
                     f"{partition.topic}/{partition.index} ends at {end}, but next is {start} by "
-                    f"{self._mark_file(partition)}; was the topic cut? Move {self._folder} away to archive anew"
+                    f"{self._mark_file(partition)}; was the topic cut? "
+                    f"Move {self._folder} away to archive anew"
                 )
             self._remove_cut_off(partition, start)
             if start < first:
