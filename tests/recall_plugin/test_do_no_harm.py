@@ -14,10 +14,12 @@ from product_index.encoder import HashEncoder
 from product_index.vector_store import CollectionSpec, Filter, InMemoryVectorDatabase
 from recall_plugin.breaker import Breaker, BreakerRule
 from recall_plugin.channels.uniecs import UniecsChannel
+from recall_plugin.panel import Panel
 from recall_plugin.query import ChannelAnswer, ChannelRequest, Query
 from tests.recall_plugin.doubles import (
     MUG,
     NOW,
+    PATIENCE_S,
     TREATED,
     BrokenLog,
     Hangs,
@@ -193,6 +195,30 @@ def test_a_cancelled_request_gives_its_probe_back() -> None:
 
     with plugin(channel, breaker=lambda: Breaker(rule), clock=lambda: now_s[0]) as recall:
         assert "ok" == asyncio.run(story())
+
+
+def test_a_probe_that_was_shed_is_given_back() -> None:
+    """The channel's threads are still hung: nothing was learned, so the next request may probe."""
+    now_s, channel = [0.0], Hangs("new")
+    rule = BreakerRule(min_outcomes=1, open_s=2, jitter=0, probe_lease_s=1e6)
+    request = ChannelRequest(query=MUG, limit=20, deadline_s=0, request_id="q", unit_id="u")
+    panel = Panel([channel], in_flight=1, breaker=lambda: Breaker(rule), clock=lambda: now_s[0])
+
+    def turn(grace_s: float) -> str:
+        asked = panel.ask(["uniecs"], request)
+        answers = asked.round.join(grace_s=grace_s)
+        panel.settle(asked, answers)
+        return answers["uniecs"].status
+
+    hung, left_alone = turn(0), turn(0)
+    now_s[0] = 2.0
+    shed = turn(0)
+    channel.let_go.set()
+    wait_for(lambda: panel.seats["uniecs"].workers.busy == 0)
+    healed = turn(PATIENCE_S)
+    panel.close()
+
+    assert ["timeout", "open", "shed", "ok"] == [hung, left_alone, shed, healed]
 
 
 def test_a_fault_in_here_leaves_the_base_too(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
