@@ -272,15 +272,18 @@ def _open(path: Path, provider: Provider) -> Any:
     wanted = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(provider, provider)
     there = onnxruntime.get_available_providers()
     if wanted not in there:
-        raise InvalidConfig(f"provider {provider!r} is not here; onnxruntime offers {', '.join(there)}")
+        raise InvalidConfig(f"provider {provider!r} cannot start: onnxruntime offers {', '.join(there)} here")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # one row, one thread: see the top of this file
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=[wanted])
+        session = onnxruntime.InferenceSession(str(path), options, providers=[wanted])
     except Exception as error:  # onnxruntime raises its own, many kinds
         raise InvalidModel(f"{path} cannot be loaded ({error}); export the model again") from error
+    if session.get_providers()[0] != wanted:  # offered by the package, but it found no such device
+        raise InvalidConfig(f"provider {provider!r} cannot start on this machine; take provider 'cpu'")
+    return session
 
 
 def _bytes_of(item: Item, where: str) -> bytes | None:

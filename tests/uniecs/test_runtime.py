@@ -152,9 +152,7 @@ def test_a_model_of_another_preprocessing_is_refused(demo_model: Path, tmp_path:
 
 def test_an_absent_accelerator_is_named(demo_model: Path) -> None:
     """Asked for and not there: said at once, not served slowly in silence."""
-    import onnxruntime
-
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("onnxruntime offers CUDA here")
-    with pytest.raises(InvalidConfig, match="provider 'cuda' is not here; onnxruntime offers CPU"):
+    if Path("/dev/nvidia0").exists():
+        pytest.skip("this machine has an accelerator")
+    with pytest.raises(InvalidConfig, match="provider 'cuda' cannot start"):
         Runtime(demo_model, provider="cuda")
