@@ -1,6 +1,7 @@
 """`python -m recall_plugin check`: what would run here, and what keeps it from running."""
 
 import sys
+import time
 from typing import Annotated
 
 import typer
@@ -10,9 +11,11 @@ from experiments.errors import ExperimentsError
 from product_index.errors import ProductIndexError
 
 from .build import installed_channels, load_channels
+from .channels import Channel
 from .errors import RecallPluginError
+from .query import ChannelRequest, Query
 from .routing import routes_of
-from .settings import read_settings
+from .settings import Settings, read_settings
 from .switches import Switches
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -25,8 +28,8 @@ def about() -> None:
 
 @app.command()
 def check(
-    load: Annotated[
-        bool, typer.Option(help="Also load the planned channels (opens the model and the index).")
+    ask: Annotated[
+        bool, typer.Option(help="Also ask the planned channels once (opens the model and the index).")
     ] = True,
 ) -> None:
     """Read the settings, the definitions and the channels; say what would run."""
@@ -43,11 +46,33 @@ def check(
         typer.echo(f"variant     {variant.name} {variant.share:.0%}: {what}")
     typer.echo(f"join        what is ready when the base is, plus {settings.grace_ms:g} ms")
     typer.echo(f"installed   {', '.join(installed_channels()) or 'no channels'}")
-    if load:
+    if ask:
         names = {name for route in routes.values() for name in route.channels}
-        for channel in load_channels(names, settings.model_copy(update={"strict_channels": True})):
-            typer.echo(f"loaded      {channel.name}")
-            channel.close()
+        strict = settings.model_copy(update={"strict_channels": True})
+        answers = [_ask_once(channel, settings) for channel in load_channels(names, strict)]
+        if not all(answers):
+            raise typer.Exit(1)
+
+
+def _ask_once(channel: Channel, settings: Settings) -> bool:
+    """Whether the channel answers a first question."""
+    request = ChannelRequest(
+        query=Query(text="red mug", limit=3),
+        limit=3,
+        # The first question also opens the index: it may take longer than later ones.
+        deadline_s=time.monotonic() + settings.budget_ms / 1000 + 30,
+        request_id="check",
+        unit_id="check",
+    )
+    try:
+        started_s = time.monotonic()
+        answer = channel.find(request)
+        took_ms = (time.monotonic() - started_s) * 1000
+    finally:
+        channel.close()
+    what = answer.reason or f"{len(answer.hits)} hits from {answer.index_version} in {took_ms:.0f} ms"
+    typer.echo(f"asked       {channel.name}: {answer.status}, {what}")
+    return answer.answered
 
 
 def main() -> None:
