@@ -1,13 +1,19 @@
 """The evidence: who gets what, what was served, what it did, and whether to believe it.
 
-definition    an experiment as written down before it starts
+experiment    one experiment as written down before it starts
+definition    the experiments that are defined, from files
 assignment    the variant a unit always gets (pure)
 flags         OpenFeature in front of assignment
 exposure      the events: a unit was served; what it did next
 kafka_log     the events' road to Kafka
-warehouse     logs to one row per unit (DuckDB)
-metrics       what is measured, per unit
+unit_query    the one query: logs to one row per unit
+warehouse     runs it (DuckDB)
+metrics       what is kept of the logs: moments and counts
 inference     differences, intervals, p-values
+sequential    how strict a look must be
 trust         may these numbers be believed at all
-report        the weekly page
+verdict       ship, hold, stop or broken
+analysis      all of it, as plain JSON
+report        the weekly page (with plots and templates)
+weekly        from logs to the page, for a schedule or a command
 """

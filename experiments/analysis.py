@@ -9,8 +9,8 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from .definition import Experiment, Metric
 from .errors import InvalidData
+from .experiment import Experiment, Metric
 from .inference import ALPHA, Comparison, adjust, compare, estimate
 from .metrics import Aggregates, Slice, column_of
 from .sequential import bounds, nominal_alpha

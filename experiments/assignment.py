@@ -17,8 +17,8 @@ from typing import Literal
 
 import mmh3
 
-from .definition import Experiment, Layer, Plan
 from .errors import InvalidUnit
+from .experiment import Experiment, Layer, Plan
 
 Reason = Literal["assigned", "not_in_traffic", "not_started", "off"]
 

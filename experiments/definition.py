@@ -1,278 +1,68 @@
-"""An experiment as it is written down before it starts.
+"""The experiments that are defined: TOML files to records, checked for unknown and missing keys.
 
-Records that check themselves at birth. Reading them from files is
-`definition_files`; what a unit gets is `assignment`. Nothing here looks at
-results: a definition is what results are held against.
+The rules live with the records in `experiment`; a sentence about a broken one
+begins with the file's name.
 """
 
-import hashlib
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from fractions import Fraction
-from itertools import accumulate, pairwise
-from math import floor
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, time
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from .errors import InvalidExperiment, UnknownExperiment
+from .experiment import COLUMNS, SLOTS, Experiment, Layer, Metric, Plan, Variant, refuse_overlap
 
-SLOTS = 2**32  # the range of the hash: a layer is this many slots
+__all__ = [
+    "COLUMNS",
+    "SLOTS",
+    "Experiment",
+    "Experiments",
+    "Layer",
+    "Metric",
+    "Plan",
+    "Variant",
+    "load_experiments",
+    "read_definition",
+]
 
-# What a shopper's row in the logs can be asked for; metrics are means or ratios of these.
-COLUMNS = (
-    "searches",
-    "empty_searches",
-    "degraded_searches",
-    "latency_ms",
-    "clicks",
-    "add_to_carts",
-    "orders",
-    "revenue",
-)
-
-Role = Literal["primary", "secondary", "guardrail"]
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_SALT = re.compile(r"[0-9a-f]{16}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a variant asks of the search: which channels, and how they are merged.
-
-    `parameters` are the merge's and the channels' own; the recall plugin checks
-    them when it starts.
-    """
-
-    channels: tuple[str, ...] = ()
-    merge: str = "append"
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if len(set(self.channels)) < len(self.channels):
-            raise InvalidExperiment(f"plan: channels are {list(self.channels)}, each may be named once")
-        if not self.merge:
-            raise InvalidExperiment(
-                "plan: merge is empty; name the way lists are joined, for example 'append'"
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
-    """One arm: its share of the traffic, and its plan."""
-
-    name: str
-    share: float
-    plan: Plan
-
-    def __post_init__(self) -> None:
-        _check_name("variant", self.name)
-        if not 0 < self.share <= 1:
-            raise InvalidExperiment(f"variant {self.name!r}: share is {self.share}, must be in (0, 1]")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
-    """A cut of all units into slots; experiments in one layer never share a unit.
-
-    Attributes:
-        salt: of the layer: every experiment in it names the same one.
-        slots: half-open ranges [first, last) that the experiment owns.
-    """
-
-    name: str
-    salt: str
-    slots: tuple[tuple[int, int], ...]
-
-    def __post_init__(self) -> None:
-        _check_name("layer", self.name)
-        _check_salt(f"layer {self.name!r}", self.salt)
-        if not self.slots:
-            raise InvalidExperiment(
-                f"layer {self.name!r}: the experiment owns no slots; give [[0, {SLOTS}]] for all"
-            )
-        for first, last in self.slots:
-            if not 0 <= first < last <= SLOTS:
-                raise InvalidExperiment(
-                    f"layer {self.name!r}: slots [{first}, {last}) must lie in [0, {SLOTS}) and not be empty"
-                )
-        _refuse_overlap(self.name, [(first, last, "this experiment") for first, last in self.slots])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metric:
-    """What is measured per unit: the mean of a column, or the ratio of two.
-
-    Attributes:
-        title: for people.
-        good: which direction is wanted.
-        cap_quantile: values above this quantile of the units that have any,
-            all variants pooled, count as that quantile.
-        margin: of a guardrail: how far it may move the wrong way, as a share
-            of control (0.02 is 2%), or, with `margin_kind` "absolute", in its own unit.
-    """
-
-    name: str
-    title: str
-    role: Role
-    numerator: str
-    denominator: str | None = None
-    good: Literal["up", "down"] = "up"
-    shown_as: Literal["number", "percent", "money", "ms"] = "number"
-    cap_quantile: float | None = None
-    margin: float | None = None
-    margin_kind: Literal["relative", "absolute"] = "relative"
-
-    def __post_init__(self) -> None:
-        _check_name("metric", self.name)
-        for column in (self.numerator, self.denominator):
-            if column is not None and column not in COLUMNS:
-                raise InvalidExperiment(
-                    f"metric {self.name!r}: no column {column!r}; there are {', '.join(COLUMNS)}"
-                )
-        for field_name, allowed in _CHOICES.items():
-            if (chosen := getattr(self, field_name)) not in allowed:
-                raise InvalidExperiment(
-                    f"metric {self.name!r}: {field_name} is {chosen!r}, must be one of {', '.join(allowed)}"
-                )
-        if self.cap_quantile is not None and not 0.5 <= self.cap_quantile < 1:
-            raise InvalidExperiment(
-                f"metric {self.name!r}: cap_quantile is {self.cap_quantile}, must be in [0.5, 1)"
-            )
-        if self.cap_quantile is not None and self.denominator is not None:
-            raise InvalidExperiment(
-                f"metric {self.name!r}: only a mean can be capped; drop cap_quantile or denominator"
-            )
-        if (self.role == "guardrail") is not (self.margin is not None):
-            raise InvalidExperiment(
-                f"metric {self.name!r}: role is {self.role}; a guardrail, and only one, has a margin"
-            )
-        if self.margin is not None and not self.margin > 0:
-            raise InvalidExperiment(f"metric {self.name!r}: margin is {self.margin}, must be above 0")
-
-
-_CHOICES = {
-    "role": ("primary", "secondary", "guardrail"),
-    "good": ("up", "down"),
-    "shown_as": ("number", "percent", "money", "ms"),
-    "margin_kind": ("relative", "absolute"),
+_EXPERIMENT_KEYS = {
+    "name": str,
+    "hypothesis": str,
+    "unit": str,
+    "salt": str,
+    "phase": str,
+    "traffic": float,
+    "control": str,
+    "start": datetime,
+    "layer": dict,
+    "looks": dict,
+    "attribution": dict,
+    "variants": dict,
+    "metrics": dict,
+    "segments": list,
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Experiment:
-    """One question put to the traffic.
-
-    Attributes:
-        unit: what is randomised, in words (`shopper`).
-        salt: decides which arm a unit gets; 16 random hex digits, fresh for each experiment.
-        phase: names a stretch with one set-up; part of every event id.
-        traffic: the share of the owned slots that takes part. Raising it moves nobody already in.
-        control: the variant others are compared with, and the one given to whoever takes no part.
-        planned_looks: how often the results are looked at, every `look_every_days`, before a decision.
-        attribution_days: an outcome counts if it follows a served search of its unit within this time.
-        segments: declared breakdowns; a report labels any other as explored after the fact.
-        traffic_bound: the first of the owned slots, laid end to end, that takes no part.
-        arm_bounds: the first bucket past each variant's share; the last is 2^32.
-    """
-
-    name: str
-    hypothesis: str
-    unit: str
-    layer: Layer
-    salt: str
-    phase: str
-    traffic: float
-    control: str
-    variants: tuple[Variant, ...]
-    start: datetime
-    planned_looks: int
-    look_every_days: int
-    attribution_days: int
-    metrics: tuple[Metric, ...]
-    segments: tuple[str, ...] = ()
-    traffic_bound: int = field(init=False, repr=False, compare=False)
-    arm_bounds: tuple[int, ...] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        _check_name("experiment", self.name)
-        _check_salt(f"experiment {self.name!r}", self.salt)
-        if self.salt == self.layer.salt:
-            raise InvalidExperiment(
-                f"experiment {self.name!r}: its salt is the layer's; arms need one of their own"
-            )
-        for words in ("hypothesis", "unit", "phase"):
-            if not getattr(self, words):
-                raise InvalidExperiment(
-                    f"experiment {self.name!r}: {words} is empty; write it down before the start"
-                )
-        if not 0 <= self.traffic <= 1:
-            raise InvalidExperiment(f"experiment {self.name!r}: traffic is {self.traffic}, must be in [0, 1]")
-        self._check_variants()
-        if self.start.tzinfo is None:
-            raise InvalidExperiment(
-                f"experiment {self.name!r}: start {self.start} has no time zone; add Z for UTC"
-            )
-        for count in ("planned_looks", "look_every_days", "attribution_days"):
-            if getattr(self, count) < 1:
-                raise InvalidExperiment(
-                    f"experiment {self.name!r}: {count} is {getattr(self, count)}, must be 1 or more"
-                )
-        _refuse_repeats(self.name, "metric", [metric.name for metric in self.metrics])
-        if not any(metric.role == "primary" for metric in self.metrics):
-            raise InvalidExperiment(f"experiment {self.name!r}: no metric is primary; the verdict needs one")
-        owned = sum(last - first for first, last in self.layer.slots)
-        shares = accumulate(_exact(variant.share) for variant in self.variants)
-        object.__setattr__(self, "traffic_bound", floor(_exact(self.traffic) * owned))
-        object.__setattr__(self, "arm_bounds", tuple(floor(share * SLOTS) for share in shares))
-
-    def _check_variants(self) -> None:
-        names = [variant.name for variant in self.variants]
-        _refuse_repeats(self.name, "variant", names)
-        if len(names) < 2:
-            raise InvalidExperiment(
-                f"experiment {self.name!r}: has {len(names)} variant(s), needs at least 2"
-            )
-        if self.control not in names:
-            raise InvalidExperiment(
-                f"experiment {self.name!r}: control is {self.control!r}, must be one of {', '.join(names)}"
-            )
-        total = sum(_exact(variant.share) for variant in self.variants)
-        if total != 1:
-            raise InvalidExperiment(
-                f"experiment {self.name!r}: shares sum to {float(total)}, must be 1; change a variant's share"
-            )
-
-    @property
-    def control_variant(self) -> Variant:
-        """The variant others are compared with."""
-        return self.variant(self.control)
-
-    def variant(self, name: str) -> Variant:
-        """The variant of that name."""
-        for variant in self.variants:
-            if variant.name == name:
-                return variant
-        raise InvalidExperiment(f"experiment {self.name!r} has no variant {name!r}")
-
-    @property
-    def planned_end(self) -> datetime:
-        """When the last planned look is due; nothing after it is analysed."""
-        return self.start + timedelta(days=self.planned_looks * self.look_every_days)
-
-    @property
-    def signature(self) -> str:
-        """A hash of all that must not change once started: everything but `traffic`, which may be ramped."""
-        text = json.dumps(
-            _plain(self, without=("traffic", "traffic_bound", "arm_bounds")),
-            sort_keys=True,
-            ensure_ascii=True,
-            separators=(",", ":"),
-        )
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+_METRIC_KEYS = {
+    "title": str,
+    "role": str,
+    "numerator": str,
+    "denominator": str,
+    "good": str,
+    "shown_as": str,
+    "cap_quantile": float,
+    "margin": float,
+    "margin_kind": str,
+}
+_KIND_NAMES = {
+    str: "text",
+    float: "a number",
+    int: "a whole number",
+    dict: "a table",
+    list: "a list",
+    datetime: "a time",
+}
 
 
 class Experiments(Mapping[str, Experiment]):
@@ -308,46 +98,93 @@ def load_experiments(folder: Path | None = None) -> Experiments:
     Raises:
         InvalidExperiment: a file cannot be read or breaks a rule; the sentence names it.
     """
-    from .definition_files import read_folder
-
-    return Experiments(read_folder(folder))
-
-
-def _exact(share: float) -> Fraction:
-    """A share as it was written: 0.1 is a tenth, not its nearest binary number."""
-    return Fraction(repr(share))
-
-
-def _check_name(what: str, name: str) -> None:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    place: Traversable = resources.files("experiments.definitions") if folder is None else folder
+    if not place.is_dir():
         raise InvalidExperiment(
-            f"{what} name is {name!r}, must be lower-case letters, digits, - and _, at most 64,"
-            " for example 'uniecs-recall'"
+            f"{place} is not a folder; EXPERIMENTS must name a folder of *.toml definitions"
         )
-
-
-def _check_salt(owner: str, salt: str) -> None:
-    if not isinstance(salt, str) or not _SALT.fullmatch(salt):
+    files = sorted(
+        (file for file in place.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name
+    )
+    if not files:
         raise InvalidExperiment(
-            f"{owner}: salt is {salt!r}, must be 16 random hex digits;"
-            " make one with: python -c 'import secrets; print(secrets.token_hex(8))'"
+            f"no *.toml definitions in {place}; write one, or unset EXPERIMENTS for the packaged ones"
         )
+    return Experiments([read_definition(file) for file in files])
 
 
-def _refuse_repeats(experiment: str, what: str, names: Sequence[str]) -> None:
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise InvalidExperiment(f"experiment {experiment!r}: {what} {repeated[0]!r} is defined twice")
+def read_definition(file: Traversable) -> Experiment:
+    """One definition.
+
+    Raises:
+        InvalidExperiment: not TOML, a key is unknown, missing or of the wrong kind, or a rule is broken.
+    """
+    try:
+        table = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidExperiment(f"{file.name}: cannot be read as TOML: {error}") from error
+    try:
+        return _experiment(table)
+    except InvalidExperiment as error:
+        raise InvalidExperiment(f"{file.name}: {error}") from error
 
 
-def _refuse_overlap(layer: str, ranges: Sequence[tuple[int, int, str]]) -> None:
-    ordered = sorted(ranges)
-    for (first, last, owner), (next_first, next_last, next_owner) in pairwise(ordered):
-        if next_first < last:
+def _experiment(table: Mapping[str, Any]) -> Experiment:
+    top = _take(table, "the definition", _EXPERIMENT_KEYS, optional=("segments",))
+    layer = _take(top["layer"], "[layer]", {"name": str, "salt": str, "slots": list})
+    looks = _take(top["looks"], "[looks]", {"planned": int, "every_days": int})
+    attribution = _take(top["attribution"], "[attribution]", {"days": int})
+    return Experiment(
+        name=top["name"],
+        hypothesis=top["hypothesis"],
+        unit=top["unit"],
+        layer=Layer(name=layer["name"], salt=layer["salt"], slots=_slots(layer["slots"])),
+        salt=top["salt"],
+        phase=top["phase"],
+        traffic=top["traffic"],
+        control=top["control"],
+        variants=tuple(_variant(name, fields) for name, fields in top["variants"].items()),
+        start=top["start"],
+        planned_looks=looks["planned"],
+        look_every_days=looks["every_days"],
+        attribution_days=attribution["days"],
+        metrics=tuple(_metric(name, fields) for name, fields in top["metrics"].items()),
+        segments=_texts(top.get("segments", []), "segments"),
+    )
+
+
+def _variant(name: str, table: Any) -> Variant:
+    where = f"[variants.{name}]"
+    fields = _take(table, where, {"share": float, "plan": dict}, optional=("plan",))
+    plan = _take(
+        fields.get("plan", {}),
+        f"[variants.{name}.plan]",
+        {"channels": list, "merge": str, "parameters": dict},
+        optional=("channels", "merge", "parameters"),
+    )
+    plan["channels"] = _texts(plan.get("channels", []), f"{where} channels")
+    return Variant(name=name, share=fields["share"], plan=Plan(**plan))
+
+
+def _metric(name: str, table: Any) -> Metric:
+    optional = ("denominator", "good", "shown_as", "cap_quantile", "margin", "margin_kind")
+    return Metric(name=name, **_take(table, f"[metrics.{name}]", _METRIC_KEYS, optional=optional))
+
+
+def _slots(ranges: list[Any]) -> tuple[tuple[int, int], ...]:
+    for pair in ranges:
+        if not isinstance(pair, list) or len(pair) != 2 or not all(_is_kind(end, int) for end in pair):
             raise InvalidExperiment(
-                f"layer {layer!r}: slots [{first}, {last}) of {owner} overlap"
-                f" [{next_first}, {next_last}) of {next_owner}; give each experiment its own"
+                f"[layer] slots has {pair!r}, must be pairs of whole numbers like [0, 4294967296]"
             )
+    return tuple((first, last) for first, last in ranges)
+
+
+def _texts(values: list[Any], where: str) -> tuple[str, ...]:
+    for text in values:
+        if not isinstance(text, str) or not text:
+            raise InvalidExperiment(f"{where}: {text!r} must be non-empty text")
+    return tuple(values)
 
 
 def _check_layers(experiments: Sequence[Experiment]) -> None:
@@ -359,20 +196,44 @@ def _check_layers(experiments: Sequence[Experiment]) -> None:
         if len(salts) > 1:
             owners = ", ".join(sorted(tenant.name for tenant in tenants))
             raise InvalidExperiment(f"layer {name!r} has different salts in {owners}; a layer has one")
-        _refuse_overlap(
+        refuse_overlap(
             name,
             [(first, last, repr(tenant.name)) for tenant in tenants for first, last in tenant.layer.slots],
         )
 
 
-def _plain(value: Any, *, without: Sequence[str] = ()) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    fields = getattr(value, "__dataclass_fields__", None)
-    if fields is None:
-        return value
-    return {name: _plain(getattr(value, name)) for name in fields if name not in without}
+def _take(
+    table: Any, where: str, kinds: Mapping[str, Callable[..., Any]], *, optional: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The keys of a table, each of its kind; no other key, none missing."""
+    if not isinstance(table, dict):
+        raise InvalidExperiment(f"{where} must be a table")
+    unknown = sorted(set(table) - set(kinds))
+    if unknown:
+        raise InvalidExperiment(f"{where} has an unknown key {unknown[0]!r}; known: {', '.join(kinds)}")
+    missing = [key for key in kinds if key not in table and key not in optional]
+    if missing:
+        raise InvalidExperiment(f"{where} has no {missing[0]!r}; add it")
+    taken: dict[str, Any] = {}
+    for key, found in table.items():
+        kind = kinds[key]
+        value: Any = _as_moment(found) if kind is datetime else found
+        if not _is_kind(value, kind):
+            raise InvalidExperiment(f"{where}: {key} is {value!r}, must be {_KIND_NAMES[kind]}")  # type: ignore[index]
+        taken[key] = float(value) if kind is float else value
+    return taken
+
+
+def _is_kind(value: object, kind: Callable[..., Any]) -> bool:
+    if isinstance(value, bool):
+        return False
+    if kind is float:
+        return isinstance(value, int | float)
+    return isinstance(value, kind)  # type: ignore[arg-type]
+
+
+def _as_moment(value: object) -> object:
+    """A bare date is its midnight in UTC."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return datetime.combine(value, time(), tzinfo=UTC)
+    return value

@@ -17,7 +17,7 @@ from math import exp, expm1, isfinite, log, sqrt
 
 from scipy import stats
 
-from .definition import Metric
+from .experiment import Metric
 from .metrics import Moments, column_of
 
 ALPHA = 0.05  # 95% intervals

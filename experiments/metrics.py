@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from .definition import Metric
 from .errors import InvalidData
+from .experiment import Metric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from scipy import stats
 
-from .definition import Experiment
+from .experiment import Experiment
 from .metrics import Aggregates, Arm
 
 Status = Literal["ok", "warn", "fail"]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from .definition import Metric
+from .experiment import Metric
 from .inference import Comparison
 from .trust import Check
 

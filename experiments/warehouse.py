@@ -14,8 +14,8 @@ from typing import Any
 import duckdb
 
 from . import unit_query
-from .definition import COLUMNS, Experiment
 from .errors import InvalidData
+from .experiment import COLUMNS, Experiment
 from .metrics import Aggregates, Arm, Counts, Moments, Slice, column_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

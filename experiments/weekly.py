@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 
 from .analysis import Result, analyse
-from .definition import Experiment
 from .errors import InvalidData
+from .experiment import Experiment
 from .metrics import Aggregates
 from .report import WrittenReport, write_report, write_whole
 from .warehouse import collect

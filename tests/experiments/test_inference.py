@@ -175,7 +175,7 @@ def test_the_size_of_the_numbers_does_not_matter(size: float) -> None:
 
 
 def test_primaries_are_corrected_by_holm_and_others_left_alone() -> None:
-    """statsmodels is the oracle."""
+    """The oracle is statsmodels."""
     metrics = [
         Metric(name=f"m{number}", title="", role="primary", numerator="clicks") for number in range(3)
     ] + [ORDERS]

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -197,12 +196,11 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: Any, *argv: str) -> tuple[int, 
 
 
 @pytest.fixture
-def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No settings from outside."""
     for name in ("EXPERIMENTS", "EXPERIMENT_LOGS", "REPORTS", "REPORT_TRUTH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
-    yield
 
 
 @pytest.mark.usefixtures("_bare_environment")

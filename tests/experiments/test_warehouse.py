@@ -272,7 +272,7 @@ def test_a_window_without_exposures_says_what_the_logs_hold(experiment: Experime
         [exposure(experiment, "ann", "control", hours=-48)], [outcome(experiment, "ann", "click", hours=-47)]
     )
 
-    with pytest.raises(InvalidData, match="from 2026-01-03T00:00:00.*check the definition's start"):
+    with pytest.raises(InvalidData, match=r"from 2026-01-03T00:00:00.*check the definition's start"):
         collect(experiment, logs, until=experiment.start + timedelta(days=7))
     with pytest.raises(InvalidData, match="nothing to report until 2026-01-04"):
         collect(experiment, logs)
