@@ -24,7 +24,17 @@ class EmptyRow(InvalidInput):
 
 
 class UnreadablePicture(InvalidInput):
-    """A picture's bytes cannot be read, or may not be."""
+    """A picture's bytes cannot be read, or may not be.
+
+    Attributes:
+        reason: what is wrong, and what to give instead.
+        row: which row of the call showed it, from 0; None outside a call with rows.
+    """
+
+    def __init__(self, reason: str, *, row: int | None = None) -> None:
+        super().__init__(reason if row is None else f"row {row}: {reason}")
+        self.reason = reason
+        self.row = row
 
 
 class InvalidRows(InvalidInput):

@@ -127,8 +127,8 @@ class Runtime:
         try:
             return self._embed_some([row for _, row in named], first=0)
         except UnreadablePicture as error:
-            where = named[int(str(error).split(":")[0].removeprefix("row "))][0]
-            raise InvalidRows(f"{where}: {str(error).split(': ', 1)[1]}") from error
+            where = named[error.row or 0][0]
+            raise InvalidRows(f"{where}: {error.reason}") from error
 
     def _embed_some(self, rows: Sequence[Row], *, first: int) -> Vectors:
         digests = [hashlib.sha256(row.picture).digest() if row.picture is not None else None for row in rows]
@@ -150,7 +150,7 @@ class Runtime:
             try:
                 pixels = read_picture(rows[at].picture or b"", side_px=self.config.side_px)
             except UnreadablePicture as error:
-                raise UnreadablePicture(f"row {first + at}: {error}") from error
+                raise UnreadablePicture(error.reason, row=first + at) from error
             return self._run_image(pixels)
 
         for digest, seen in zip(unseen, self._side_by_side(look, list(unseen)), strict=True):
