@@ -173,7 +173,7 @@ def place(index: Index) -> tuple[int, int, bool]:
 def test_one_batch_or_many_end_the_same(encoder: CountingEncoder) -> None:
     """However a stream is cut into batches."""
     chance = random.Random(5)
-    for _ in range(100):
+    for _ in range(50):
         told = some_changes(chance)
         one_by_one, at_once = Index(encoder), Index(encoder)
         for one in told:
@@ -186,7 +186,7 @@ def test_one_batch_or_many_end_the_same(encoder: CountingEncoder) -> None:
 def test_a_stream_that_is_played_again_changes_nothing(encoder: CountingEncoder) -> None:
     """At least once is once: a crash before the commit brings the same messages, in order."""
     chance = random.Random(6)
-    for _ in range(100):
+    for _ in range(50):
         told = sorted(some_changes(chance), key=lambda one: one.occurred_at)
         index = Index(encoder)
         index.tell(*told)

@@ -1,0 +1,136 @@
+"""The nightly rebuild under Airflow: its shape, and whole runs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.airflow
+
+ROOT = Path(__file__).parents[2]
+DAG_ID = "refresh_product_index"
+
+
+def test_the_dag_reads_like_a_table_of_contents(dag_bag: Any) -> None:
+    """One after the other; only the embedding is mapped."""
+    dag = dag_bag.dags[DAG_ID]
+
+    assert {} == {path: error for path, error in dag_bag.import_errors.items() if DAG_ID in path}
+    assert {
+        "begin": {"list_shards", "embed_shard", "load"},
+        "list_shards": {"embed_shard"},
+        "embed_shard": {"load"},
+        "load": {"canary"},
+        "canary": {"switch"},
+        "switch": {"drop_old"},
+        "drop_old": set(),
+    } == {task.task_id: task.downstream_task_ids for task in dag.tasks}
+    assert ["embed_shard"] == [task.task_id for task in dag.tasks if task.is_mapped]
+
+
+def test_the_dag_is_owned_described_retried_and_never_runs_beside_itself(dag_bag: Any) -> None:
+    dag = dag_bag.dags[DAG_ID]
+
+    assert 1 == dag.max_active_runs
+    assert not dag.catchup
+    assert {"product-index", "nightly"} == set(dag.tags)
+    assert "canary" in dag.doc_md
+    for task in dag.tasks:
+        assert "default_pool" == task.pool, "a pool that does not exist is never scheduled"
+        assert "airflow" != task.owner
+        assert 2 == task.retries
+        assert task.execution_timeout is not None
+    assert ["product_index"] == [asset.name for asset in dag.get_task("switch").outlets]
+    assert [1, 1, 1] == [dag.get_task(name).max_active_tis_per_dag for name in ("load", "switch", "drop_old")]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shop")
+    rows = [{"id": f"p{n}", "title": f"mug number {n}", "category": "cups", "price": n} for n in range(40)]
+    (folder / "products.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    home = tmp_path_factory.mktemp("home")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    return {
+        **kept,
+        "AIRFLOW_HOME": str(home / "airflow"),
+        "MILVUS_URI": str(home / "index.db"),
+        "UNIECS_MODEL": "hash",
+        "CATALOGUE": str(shop),
+        "REBUILD_FOLDER": str(home / "rebuild"),
+    }
+
+
+def command(environment: dict[str, str], *words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", *words],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def status(environment: dict[str, str]) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(command(environment, "product_index", "status", "--json").stdout)
+    return said
+
+
+@pytest.mark.milvus
+@pytest.mark.slow
+def test_whole_runs_serve_the_newest_keep_one_older_and_refuse_a_bad_one(
+    environment: dict[str, str], shop: Path, tmp_path: Path
+) -> None:
+    """Catalogue to index, nightly; a night with a ruined catalogue changes nothing for shoppers."""
+    served = []
+    for _ in range(2):
+        done = command(environment, "dags", "run", DAG_ID)
+        assert 0 == done.returncode, done.stderr
+        for task in ("begin", "embed_shard[0]", "load", "canary", "switch", "drop_old"):
+            assert f"  {task} done in " in done.stdout
+        assert 9 == done.stdout.count("\n") + (served != []), "one line per task and no chatter"
+        served.append(status(environment)["live"])
+    assert served == sorted(set(served))
+
+    rows = [{"id": f"p{n}", "title": "" if n % 2 else "mug"} for n in range(40)]
+    (tmp_path / "products.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    refused = command(environment, "dags", "run", DAG_ID, "--conf", json.dumps({"catalogue": str(tmp_path)}))
+
+    assert 1 == refused.returncode
+    assert 1 == refused.stderr.count("\n")
+    assert "canary: collection" in refused.stderr
+    assert "covers 50.0% of 40 products" in refused.stderr
+    after = status(environment)
+    assert (served[1], served[0]) == (after["live"], after["previous"])
+    assert served == [one["collection"] for one in after["collections"]]
+    found = command(environment, "product_index", "search", "mug number 7", "--json", "--limit", "1")
+    assert "p7" == json.loads(found.stdout)[0]["product_id"]
+
+
+@pytest.mark.parametrize(
+    ("words", "pattern"),
+    [
+        (["nightly"], "no DAG 'nightly'"),
+        ([DAG_ID, "--conf", "{"], "not JSON"),
+        ([DAG_ID, "--conf", "[]"], "object"),
+    ],
+)
+def test_a_run_that_cannot_be_started_is_refused_in_one_sentence(
+    environment: dict[str, str], words: list[str], pattern: str
+) -> None:
+    done = command(environment, "dags", "run", *words)
+
+    assert 2 == done.returncode
+    assert pattern in done.stderr
+    assert 1 == done.stderr.count("\n")
