@@ -4,56 +4,20 @@ import json
 import os
 from collections import Counter
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from experiments.exposure import Exposure, Outcome, ServedProduct, exposure_to_json, outcome_to_json
+from experiments.exposure import Exposure, Outcome, exposure_to_json, outcome_to_json
 from streaming.archive import Archiver, ArchiveTotals
 from streaming.change_log import InMemoryTopicReader, InMemoryTopics, Outgoing
 from streaming.errors import ArchiveError
 
+from .making import click, exposure
+
 TOPICS = {"search-exposures": "exposures", "search-outcomes": "outcomes"}
-START = datetime(2026, 11, 19, 22, tzinfo=UTC)
-
-
-def exposure(number: int) -> Exposure:
-    return Exposure(
-        event_id=f"e{number}",
-        experiment="uniecs-recall",
-        variant="treatment",
-        unit_id=f"u{number}",
-        session_id="s",
-        query_id=f"q{number}",
-        query="red mug",
-        query_kind="text",
-        occurred_at=START + timedelta(minutes=number * 20),
-        served=(
-            ServedProduct(
-                product_id="mug-1",
-                position=1,
-                channels=("base", "uniecs"),
-                rank_per_channel={"base": 2, "uniecs": 1},
-            ),
-        ),
-        counterfactual=("cup-2", "cup-3"),
-        triggered=None if number % 2 else True,
-        latency_ms=12.5,
-    )
-
-
-def click(number: int) -> Outcome:
-    return Outcome(
-        event_id=f"o{number}",
-        kind="click",
-        unit_id=f"u{number}",
-        product_id="mug-1",
-        occurred_at=START,
-        position=1,
-    )
 
 
 def put_exposures(topics: InMemoryTopics, numbers: range) -> None:

@@ -9,7 +9,7 @@ from streaming.errors import Unreadable
 from streaming.freshness import percentile
 from streaming.publishing import publish
 
-from .conftest import NOON, TOPIC, change_json
+from .making import NOON, TOPIC, change_json
 
 
 def message(offset: int, *, partition: int = 0) -> Message:

@@ -11,7 +11,7 @@ from streaming.build import FollowAlias
 from streaming.events import change_from_json
 from streaming.settings import Settings
 
-from .conftest import NOON, Bench, change_json, put
+from .making import NOON, Bench, change_json, put
 
 
 def test_a_consumer_follows_a_switch_of_the_alias_between_batches() -> None:

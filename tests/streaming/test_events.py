@@ -16,7 +16,7 @@ from streaming.change_log import Message
 from streaming.errors import UnknownSchema, Unreadable
 from streaming.events import change_from_json, decode_change, encode_change
 
-from .conftest import NOON, change_json
+from .making import NOON, change_json, full_change
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 
@@ -29,22 +29,6 @@ def message(value: bytes | None, *, key: bytes | None = b"mug-1") -> Message:
     return Message(
         topic="product-changes", partition=0, offset=7, key=key, value=value, timestamp_ms=1_790_000_000_000
     )
-
-
-def full_change() -> ProductChange:
-    product = Product(
-        product_id="mug-1",
-        title="Rote Tasse ☕",
-        description="300 ml",
-        attributes={"colour": "red"},
-        category="kitchen",
-        brand="Nordlys",
-        price=9.5,
-        currency="EUR",
-        in_stock=False,
-        image_uris=("images/mug-1.jpg",),
-    )
-    return ProductChange(product_id="mug-1", version=3, occurred_at=NOON, product=product)
 
 
 @pytest.mark.parametrize(

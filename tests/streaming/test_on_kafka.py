@@ -15,7 +15,7 @@ from product_index.errors import StoreUnavailable
 from product_index.product import ProductChange
 from product_index.refresh import Receipt
 from streaming.archive import Archiver
-from streaming.change_log import Message, Outgoing
+from streaming.change_log import Message, Outgoing, Partition
 from streaming.dead_letters import SUFFIX, replay
 from streaming.errors import LogUnavailable, OwnershipLost, Refused
 from streaming.events import encode_change
@@ -29,9 +29,7 @@ from streaming.kafka import (
 )
 from streaming.worker import Pace, Worker
 
-from .conftest import Bench, change_json
-from .test_archive import click, exposure
-from .test_events import full_change
+from .making import Bench, change_json, click, exposure, full_change
 
 pytestmark = pytest.mark.kafka
 
@@ -147,7 +145,7 @@ def test_on_kafka_a_consumer_that_dies_before_the_commit_loses_nothing(
     def dies(_offsets: Any) -> None:
         raise SystemExit
 
-    changes.commit = dies  # type: ignore[method-assign]
+    changes.commit = dies  # type: ignore[assignment,method-assign]
     with pytest.raises(SystemExit):
         run(bench, changes, sink, until=5)
     assert 4 == bench.version_of("mug-1")
@@ -184,7 +182,7 @@ def test_a_partition_that_was_taken_over_is_not_acknowledged_by_its_old_owner(
     """Its offset belongs to the new owner; a late commit would set it back."""
     sink.send([Outgoing(topic=topic, key=f"p-{n}".encode(), value=b"1") for n in range(40)])
     with closing(joined(connection, topic)) as one, closing(joined(connection, topic)) as other:
-        offsets = {}
+        offsets: dict[Partition, int] = {}
         while len(offsets) < 2:
             offsets |= {m.source: m.offset + 1 for m in one.poll(timeout_s=0.2, max_messages=500)}
         theirs: list[Message] = []

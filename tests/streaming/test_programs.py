@@ -18,8 +18,7 @@ from product_index.encoder import HashEncoder
 from streaming.freshness import read_freshness
 from streaming.kafka import ensure_topics, lag
 
-from .conftest import change_json
-from .test_archive import click, exposure
+from .making import change_json, click, exposure
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 90.0

@@ -13,7 +13,7 @@ from streaming.dead_letters import SUFFIX
 from streaming.errors import LogUnavailable
 from streaming.worker import Pace
 
-from .conftest import NOON, TOPIC, Bench, change_json, put
+from .making import NOON, TOPIC, Bench, change_json, put
 
 DEAD = TOPIC + SUFFIX
 
@@ -100,7 +100,7 @@ def test_a_crash_between_the_store_and_the_commit_redelivers_without_harm(bench:
     def crash(_offsets: Any) -> None:
         raise KeyboardInterrupt
 
-    bench.changes.commit = crash  # type: ignore[method-assign]
+    bench.changes.commit = crash  # type: ignore[assignment,method-assign]
     with pytest.raises(KeyboardInterrupt):
         bench.run()
     before = bench.store.get(["mug-1"])["mug-1"]
