@@ -419,7 +419,7 @@ def _local_folder(uri: str) -> str | None:
 
 def _mute_foreign_loggers() -> None:
     # Each failed call logs a traceback there; ours carry the same cause, once.
-    for name in ("pymilvus", "milvus_lite", "grpc._server", "grpc"):
+    for name in ("pymilvus", "milvus_lite", "grpc._server", "grpc", "faiss"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 

@@ -15,37 +15,34 @@ ROOT = Path(__file__).parents[2]
 DAG_ID = "refresh_product_index"
 
 
-def test_the_dag_reads_like_a_table_of_contents(dag_bag: Any) -> None:
+def test_the_dag_reads_like_a_table_of_contents(read_dags: dict[str, Any]) -> None:
     """One after the other; only the embedding is mapped."""
-    dag = dag_bag.dags[DAG_ID]
+    tasks = read_dags["dags"][DAG_ID]["tasks"]
 
-    assert {} == {path: error for path, error in dag_bag.import_errors.items() if DAG_ID in path}
+    assert {} == {path: error for path, error in read_dags["errors"].items() if DAG_ID in path}
     assert {
-        "begin": {"list_shards", "embed_shard", "load"},
-        "list_shards": {"embed_shard"},
-        "embed_shard": {"load"},
-        "load": {"canary"},
-        "canary": {"switch"},
-        "switch": {"drop_old"},
-        "drop_old": set(),
-    } == {task.task_id: task.downstream_task_ids for task in dag.tasks}
-    assert ["embed_shard"] == [task.task_id for task in dag.tasks if task.is_mapped]
+        "begin": ["embed_shard", "list_shards", "load"],
+        "list_shards": ["embed_shard"],
+        "embed_shard": ["load"],
+        "load": ["canary"],
+        "canary": ["switch"],
+        "switch": ["drop_old"],
+        "drop_old": [],
+    } == {name: task["downstream"] for name, task in tasks.items()}
+    assert ["embed_shard"] == [name for name, task in tasks.items() if task["mapped"]]
 
 
-def test_the_dag_is_owned_described_retried_and_never_runs_beside_itself(dag_bag: Any) -> None:
-    dag = dag_bag.dags[DAG_ID]
+def test_the_dag_is_owned_described_retried_and_never_runs_beside_itself(read_dags: dict[str, Any]) -> None:
+    dag = read_dags["dags"][DAG_ID]
 
-    assert 1 == dag.max_active_runs
-    assert not dag.catchup
-    assert {"product-index", "nightly"} == set(dag.tags)
-    assert "canary" in dag.doc_md
-    for task in dag.tasks:
-        assert "default_pool" == task.pool, "a pool that does not exist is never scheduled"
-        assert "airflow" != task.owner
-        assert 2 == task.retries
-        assert task.execution_timeout is not None
-    assert ["product_index"] == [asset.name for asset in dag.get_task("switch").outlets]
-    assert [1, 1, 1] == [dag.get_task(name).max_active_tis_per_dag for name in ("load", "switch", "drop_old")]
+    assert (1, False) == (dag["runs_at_once"], dag["catchup"])
+    assert ["nightly", "product-index"] == dag["tags"]
+    assert "canary" in dag["doc"]
+    for task in dag["tasks"].values():
+        assert "default_pool" == task["pool"], "a pool that does not exist is never scheduled"
+        assert ("search", 2, True) == (task["owner"], task["retries"], task["timed"])
+    assert ["product_index"] == dag["tasks"]["switch"]["outlets"]
+    assert [1, 1, 1] == [dag["tasks"][name]["at_once"] for name in ("load", "switch", "drop_old")]
 
 
 @pytest.fixture(scope="module")
