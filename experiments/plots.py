@@ -97,7 +97,7 @@ def by_look(
     for tick in (-_nice(reach), 0.0, _nice(reach)):
         parts.append(
             Markup('<text class="axis" x="{}" y="{}" text-anchor="end">{}</text>').format(
-                left - 10, y(tick) + 5, f"{tick:+.1%}" if tick else "0"
+                left - 10, y(tick) + 5, f"{tick:+.1%}".replace("-", "−") if tick else "0"
             )
         )
     if truth is not None:

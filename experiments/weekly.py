@@ -6,7 +6,7 @@ publish   the aggregates file -> the page and its numbers
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from .analysis import Result, analyse
@@ -22,7 +22,8 @@ def collect_aggregates(
 ) -> Path:
     """Scan the logs and keep what they add up to."""
     aggregates = collect(experiment, logs, until=until)
-    file = folder / f"{experiment.name}-{aggregates.until.date().isoformat()}.aggregates.json"
+    last_day = (aggregates.until - timedelta(microseconds=1)).date()
+    file = folder / f"{experiment.name}-{last_day.isoformat()}.aggregates.json"
     write_whole(file, aggregates.to_json())
     return file
 
