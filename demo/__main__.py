@@ -4,8 +4,10 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 from rich.console import Console
 
@@ -31,9 +33,10 @@ def main(context: typer.Context, products: Products = 2_000, shoppers: Shoppers 
     if context.invoked_subcommand is None:
         from .walk import walk
 
-        console = Console(highlight=False)
         with _one_sentence_errors():
-            walk(open_home(os.environ), console, products=products, shoppers=shoppers)
+            home = open_home(os.environ)
+            with _log_lines_to(home.folder / "logs" / "demo.log"):
+                walk(home, Console(highlight=False), products=products, shoppers=shoppers)
 
 
 @app.command()
@@ -43,6 +46,25 @@ def train() -> None:
 
     with _one_sentence_errors():
         train_encoder(Console(highlight=False))
+
+
+@contextmanager
+def _log_lines_to(path: Path) -> Iterator[None]:
+    """The rooms' log lines go to a file; the screen is for people."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        structlog.configure(
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.JSONRenderer(),
+            ],
+            logger_factory=structlog.WriteLoggerFactory(file),
+        )
+        try:
+            yield
+        finally:
+            structlog.reset_defaults()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from .home import Home
-from .road.change_to_index import Arrived
+from .road.change_to_index import NEVER_FRESH, Arrived
 from .road.logs_to_decision import Report
 from .road.query_to_exposure import Served
 from .telling import Telling
@@ -24,7 +24,7 @@ def tell_searches(served: Served, telling: Telling) -> None:
         f"{summary.revenue:,.0f} {summary.currency}"
     )
     telling.say(
-        f"{served.treated:,} searches asked UniECS, whose answer came too late for {served.degraded:,} of them; "
+        f"{served.treated:,} searches asked UniECS, whose answer came too late for {served.degraded:,}; "
         f"{served.lost_events:,} events were lost"
     )
 
@@ -48,7 +48,7 @@ def tell_summary(
     console.print(f"verdict        {verdict['headline']}", markup=False)
     ratio_said = "as planned" if ratio["ok"] else "OFF: no winner may be named"
     console.print(f"sample ratio   {ratio_said} (p = {ratio['p_value']:.2f})")
-    late = [figure for one in arrived if one.label not in ("stale", "poison") for figure in one.freshness_ms]
+    late = [figure for one in arrived if one.label not in NEVER_FRESH for figure in one.freshness_ms]
     taken = sum(one.right for one in arrived)
     console.print(
         f"changes        {taken} of {sum(one.sent for one in arrived)} as they must be, {_freshness(late)}"

@@ -33,7 +33,7 @@ class Telling:
 
     def say(self, line: str) -> None:
         """One line under the step; square brackets are the text's own."""
-        self.console.print(f"     {line}", markup=False, highlight=False)
+        self.console.print(f"     {line}", markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def bar(self, what: str, *, total: int | None = None) -> Iterator[Callable[[int, int], None]]:

@@ -96,12 +96,20 @@ def run_dag(
 
 def _tell_columns(catalogue: Catalogue, telling: Telling) -> None:
     columns = catalogue.columns
-    told = [f"{column} is the {field.replace('_', ' ')}" for field, column in columns.fields.items()]
+    told = [
+        name if _plain(name) == field else f"{field} (from {name!r})"
+        for field, name in columns.fields.items()
+    ]
     if columns.pictures:
-        told.append(f"{', '.join(columns.pictures)}: pictures")
-    telling.say(f"{catalogue.file}: {'; '.join(told)}")
+        told.append(f"pictures (from {', '.join(map(repr, columns.pictures))})")
+    telling.say(f"{catalogue.file}")
+    telling.say(f"  recognised: {', '.join(told)}")
     for kind, names in (("attributes", columns.attributes), ("ignored", columns.ignored)):
         if names:
             telling.say(f"  {kind}: {', '.join(names)}")
     for remark in catalogue.remarks:
         telling.say(f"  {remark}")
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace(" ", "_")

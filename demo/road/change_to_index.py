@@ -12,7 +12,7 @@ from rich.table import Table
 from demo.changes import StreamedChange, make_changes
 from demo.funnel import ShopSearch
 from demo.home import Home
-from demo.processes import Process, StackError
+from demo.processes import Process, StackError, wait_until
 from demo.stack import Stack
 from demo.telling import Telling
 from product_index.build import build_database
@@ -32,6 +32,9 @@ from .catalogue_to_index import Shop
 CHANGES_PER_S = 30.0
 # The consumer is far behind if it has not taken a few hundred changes by then.
 ARRIVAL_TIMEOUT_S = 120.0
+# What the consumer says in its log once it is a member of the group.
+CONSUMING = b'"event": "consuming"'
+START_TIMEOUT_S = 60.0
 # A product counts as found if its own words and picture bring it up this high.
 FOUND_WITHIN = 10
 
@@ -45,6 +48,10 @@ OUTCOME_OF = {
     "stale": "stale",
     "poison": "poison",
 }
+
+
+# What is late on purpose, or no change at all, has no freshness.
+NEVER_FRESH = ("stale", "poison")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +72,11 @@ class Arrived:
 
 
 def start_consumer(stack: Stack, home: Home, env: Mapping[str, str]) -> Process:
-    """Start `python -m streaming consume` as its own process."""
+    """Start `python -m streaming consume` as its own process, and wait until it consumes."""
     argv = [sys.executable, "-m", "streaming", "consume", "--freshness-log", str(home.freshness)]
-    return stack.process("consumer", argv, env=env)
+    consumer = stack.process("consumer", argv, env=env)
+    wait_until(lambda: CONSUMING in consumer.log.read_bytes(), consumer, timeout_s=START_TIMEOUT_S)
+    return consumer
 
 
 def send_changes(
@@ -161,21 +170,20 @@ def check_arrival(
 def tell_arrival(arrived: Sequence[Arrived], telling: Telling) -> None:
     """Print what became of each class."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("     change", "sent", "right in the index", "right in search", "p50", "p99"):
-        table.add_column(name, justify="left" if "change" in name else "right")
+    for name in ("     change", "sent", "in index", "in search", "fresh p50", "fresh p99"):
+        table.add_column(name, justify="left" if "change" in name else "right", no_wrap=True)
     for one in arrived:
         is_poison = one.label == "poison"
+        told = () if one.label in NEVER_FRESH else one.freshness_ms
         table.add_row(
             f"     {one.label}",
             str(one.sent),
-            f"{one.right} set aside" if is_poison else str(one.right),
+            "set aside" if is_poison and one.right == one.sent else str(one.right),
             "-" if is_poison else str(one.found),
-            *(
-                f"{percentile(one.freshness_ms, share)} ms" if one.freshness_ms else "-"
-                for share in (0.5, 0.99)
-            ),
+            *(f"{percentile(told, share)} ms" if told else "-" for share in (0.5, 0.99)),
         )
     telling.console.print(table)
+    telling.say("in index: as it must be after all of them; in search: its own words and picture find it")
 
 
 def _send(sink: MessageSink, change: StreamedChange, topic: str) -> None:

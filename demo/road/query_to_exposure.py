@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from demo.changes import StreamedChange
+from demo.changes import StreamedChange, catalogue_after
 from demo.funnel import ShopSearch
 from demo.home import Home
 from demo.population import Search
@@ -107,18 +107,8 @@ def open_plugin(
 
 def world_of(shop: Shop, changes: Sequence[StreamedChange], pictures: Pictures) -> World:
     """The shoppers' world after the day's changes."""
-    products = {product.product_id: product for product in shop.products}
-    truth = None if shop.truth is None else dict(shop.truth)
-    for message in changes:
-        if message.change is None or message.label == "stale":
-            continue
-        if message.change.product is None:
-            products.pop(message.product_id, None)
-        else:
-            products[message.product_id] = message.change.product
-        if truth is not None and message.truth is not None:
-            truth[message.product_id] = dict(message.truth)
-    return build_world(products.values(), truth=truth, read_picture=pictures.read, seed=SEED)
+    products, truth = catalogue_after(shop.products, changes, truth=shop.truth)
+    return build_world(products, truth=truth, read_picture=pictures.read, seed=SEED)
 
 
 def let_them_shop(
