@@ -3,13 +3,17 @@
 product          what is sold, and a version of it
 content          the part of a product that the encoder sees, and its hashes
 catalog          a folder of products and pictures, read page by page
+columns          which column of a catalogue is what
+catalog_files    rows out of JSON Lines, CSV and Parquet
 pictures         from a picture's name to its bytes
 encoder          the role of the model (its twin for tests ships here)
 uniecs_encoder   the UniECS model in that role
 embedding        the one path from products to vectors, for batch and stream alike
 vector_store     the role of the database (its twin ships here)
-milvus           Milvus in that role
+milvus           Milvus in that role (with milvus_rows, write_lock)
 refresh          ask, decide, act: which changes need what
-canary, publish  a new collection is checked, then the alias moves
+rebuild          a whole new collection beside the one that is served (with shards)
+canary, publish  it is checked, then the alias moves
+search           ask what is served
 build            the one place that chooses implementations
 """

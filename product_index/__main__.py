@@ -29,7 +29,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stand
 
 
 @app.command()
-def search(
+def search(  # noqa: PLR0917 - the options of a command line
     text: Annotated[str | None, typer.Argument(help="What a shopper would type.")] = None,
     image: Annotated[
         Path | None, typer.Option(help="A picture file to search by, alone or with the text.")

@@ -83,6 +83,7 @@ class Catalogue:
         """Yield every product once, as of this snapshot, in the file's order.
 
         Args:
+            size: of a page.
             report: filled on the way; complete after the last page.
 
         Raises:
@@ -113,28 +114,32 @@ class Catalogue:
     def _change(self, raw: RawRow, first_line: dict[str, int], report: Report) -> ProductChange | None:
         where = f"{self.file.name}, line {raw.line}"
         try:
-            if raw.values is None:
-                raise InvalidProduct(raw.problem)
-            read = read_row(raw.values, self.columns)
-            product_id = read.product.product_id
-            if product_id in first_line:
-                raise InvalidProduct(
-                    f"id {product_id!r} came on line {first_line[product_id]} already, must be there once; "
-                    "the first is kept"
-                )
-            change = ProductChange(
-                product_id=product_id,
-                version=read.version or 0,
-                occurred_at=read.updated_at or self.changed_at,
-                product=read.product,
-            )
+            change, notices = self._read(raw, first_line)
         except InvalidProduct as error:
             report.add(Problem(line=raw.line, sentence=f"{where}: {error}", dropped=True))
             return None
-        first_line[product_id] = raw.line
-        for notice in read.notices:
+        first_line[change.product_id] = raw.line
+        for notice in notices:
             report.add(Problem(line=raw.line, sentence=f"{where}: {notice}", dropped=False))
         return change
+
+    def _read(self, raw: RawRow, first_line: Mapping[str, int]) -> tuple[ProductChange, tuple[str, ...]]:
+        if raw.values is None:
+            raise InvalidProduct(raw.problem)
+        read = read_row(raw.values, self.columns)
+        product_id = read.product.product_id
+        if product_id in first_line:
+            raise InvalidProduct(
+                f"id {product_id!r} came on line {first_line[product_id]} already, must be there once; "
+                "the first is kept"
+            )
+        change = ProductChange(
+            product_id=product_id,
+            version=read.version or 0,
+            occurred_at=read.updated_at or self.changed_at,
+            product=read.product,
+        )
+        return change, read.notices
 
 
 def open_catalogue(path: Path) -> Catalogue:

@@ -17,12 +17,17 @@ from .product import MAX_TEXT_CHARACTERS, MAX_VERSION, Product
 # Field -> names it goes by, the surest first; letters and digits only, lower case.
 KNOWN_NAMES: dict[str, tuple[str, ...]] = {
     "product_id": (
-        "productid", "sku", "id", "itemid", "productcode", "itemcode", "code", "stockcode", "articleid",
-        "articlenumber", "productnumber", "itemnumber", "asin", "gtin", "ean", "uniqid", "handle", "uid", "key",
+        "productid", "sku", "id", "itemid", "productcode", "itemcode", "code", "stockcode",
+        "articleid",
+        "articlenumber", "productnumber", "itemnumber", "asin", "gtin", "ean", "uniqid", "handle", "uid",
+        "key",
     ),
-    "title": ("title", "producttitle", "productname", "name", "itemname", "productdisplayname", "displayname"),
+    "title": (
+        "title", "producttitle", "productname", "name", "itemname", "productdisplayname", "displayname",
+    ),
     "description": (
-        "description", "productdescription", "longdescription", "shortdescription", "desc", "body", "bodyhtml",
+        "description", "productdescription", "longdescription", "shortdescription", "desc", "body",
+        "bodyhtml",
         "details", "about", "text",
     ),
     "category": (
@@ -32,15 +37,20 @@ KNOWN_NAMES: dict[str, tuple[str, ...]] = {
     "brand": ("brand", "brandname", "manufacturer", "vendor", "maker"),
     "price": ("price", "unitprice", "saleprice", "currentprice", "sellingprice", "listprice"),
     "currency": ("currency", "currencycode", "pricecurrency"),
-    "in_stock": ("instock", "stock", "availability", "available", "quantity", "qty", "inventory", "stockquantity"),
-    "updated_at": ("updatedat", "modifiedat", "lastmodified", "lastupdated", "updated", "modified", "occurredat"),
+    "in_stock": (
+        "instock", "stock", "availability", "available", "quantity", "qty", "inventory", "stockquantity",
+    ),
+    "updated_at": (
+        "updatedat", "modifiedat", "lastmodified", "lastupdated", "updated", "modified", "occurredat",
+    ),
     "version": ("version", "revision", "rev"),
     "colour": ("colour", "color", "basecolour", "basecolor", "colourname", "colorname"),
     "attributes": ("attributes", "properties", "specs", "specifications", "features"),
 }  # fmt: skip
 # Every column of these names holds pictures, the main one first.
 PICTURE_NAMES = (
-    "image", "mainimage", "images", "imageuris", "imageuri", "imageurl", "imageurls", "imagelink", "imagefile",
+    "image", "mainimage", "images", "imageuris", "imageuri", "imageurl", "imageurls", "imagelink",
+    "imagefile",
     "imagepath", "imagename", "iconicimage", "picture", "pictures", "photo", "photos", "img", "filename",
     "moreimages", "additionalimages", "additionalimagelink", "thumbnail",
 )  # fmt: skip
@@ -81,6 +91,7 @@ def recognise(
     """Find out which column is what.
 
     Args:
+        names: of all columns.
         mapping: field -> column (for `images`: or columns), from catalogue.toml; it goes first.
         ignored: columns whose values no product can carry.
 
@@ -88,25 +99,7 @@ def recognise(
         InvalidCatalogue: a mapped column is not there, or no column holds the id.
     """
     names = list(names)
-    taken: dict[str, str] = {}
-    pictures: list[str] = []
-    for target, chosen in mapping.items():
-        columns = [chosen] if isinstance(chosen, str) else list(chosen)
-        if target not in {*KNOWN_NAMES, "images"}:
-            fields = ", ".join([*sorted(KNOWN_NAMES), "images"])
-            raise InvalidCatalogue(
-                f"catalogue.toml maps {target!r}, which is no field; the fields are: {fields}"
-            )
-        for column in columns:
-            if column not in names:
-                raise InvalidCatalogue(
-                    f"catalogue.toml maps {target!r} to column {column!r}, which is not there; "
-                    f"the columns are: {', '.join(names)}"
-                )
-        if target == "images":
-            pictures = columns
-        else:
-            taken[target] = columns[0]
+    taken, pictures = _mapped(names, mapping)
     by_plain_name: dict[str, str] = {}
     for name in names:
         if name not in taken.values() and name not in pictures:
@@ -127,6 +120,32 @@ def recognise(
     return Columns(fields=taken, pictures=tuple(pictures), attributes=tuple(rest), ignored=tuple(useless))
 
 
+def _mapped(
+    names: Sequence[str], mapping: Mapping[str, str | Sequence[str]]
+) -> tuple[dict[str, str], list[str]]:
+    """The columns that were mapped by hand: by field, and those of pictures."""
+    taken: dict[str, str] = {}
+    pictures: list[str] = []
+    for target, chosen in mapping.items():
+        columns = [chosen] if isinstance(chosen, str) else list(chosen)
+        if target not in {*KNOWN_NAMES, "images"}:
+            fields = ", ".join([*sorted(KNOWN_NAMES), "images"])
+            raise InvalidCatalogue(
+                f"catalogue.toml maps {target!r}, which is no field; the fields are: {fields}"
+            )
+        missing = next((column for column in columns if column not in names), None)
+        if missing is not None or not columns:
+            raise InvalidCatalogue(
+                f"catalogue.toml maps {target!r} to column {missing!r}, which is not there; "
+                f"the columns are: {', '.join(names)}"
+            )
+        if target == "images":
+            pictures = columns
+        else:
+            taken[target] = columns[0]
+    return taken, pictures
+
+
 def is_ignorable(value: object) -> bool:
     """Whether no attribute could carry the value: a list of records, for example."""
     return isinstance(value, (list, tuple)) and any(isinstance(part, (dict, list)) for part in value)
@@ -143,8 +162,8 @@ def read_row(row: Mapping[str, Any], columns: Columns) -> ReadRow:
     product_id = _words(value.get("product_id"))
     if not product_id or isinstance(value.get("product_id"), (bool, dict, list)):
         raise InvalidProduct(
-            f"column {columns.fields['product_id']!r} is {value.get('product_id')!r}, must hold the product's id; "
-            "fill it in"
+            f"column {columns.fields['product_id']!r} is {value.get('product_id')!r}, "
+            "must hold the product's id; fill it in"
         )
     price, currency = _price(value.get("price"), notices)
     categories = _list(value.get("category"))

@@ -5,7 +5,7 @@ product that cannot be embedded never takes its batchmates with it. Nothing
 here asks or writes the index.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,13 +106,8 @@ def look(product: Product, pictures: Pictures, encoder: Encoder) -> Seen:
     )
 
 
-def embed_seen(
-    seen: Sequence[Seen], encoder: Encoder, *, on_done: Callable[[int], object] | None = None
-) -> Embedded:
+def embed_seen(seen: Sequence[Seen], encoder: Encoder) -> Embedded:
     """Embed what was seen, in batches; set aside, one by one, what cannot be.
-
-    Args:
-        on_done: told after each batch how many products were dealt with.
 
     Raises:
         EncoderUnavailable: the encoder fails on everything.
@@ -124,8 +119,6 @@ def embed_seen(
         ready = [one for one in batch if one.content is not None]
         failed += [_nothing_seen(one) for one in batch if one.content is None]
         _embed_or_split(ready, encoder, vectors, failed)
-        if on_done is not None:
-            on_done(len(batch))
     return Embedded(vectors=vectors, failed=tuple(failed))
 
 
@@ -167,7 +160,8 @@ def _check_alive(encoder: Encoder, error: Exception) -> None:
         encoder.embed([_PROBE])
     except Exception as broken:
         raise EncoderUnavailable(
-            f"the encoder {encoder.model_id!r} fails on everything ({error}); restart it or check UNIECS_MODEL"
+            f"the encoder {encoder.model_id!r} fails on everything ({error}); "
+            "restart it or check UNIECS_MODEL"
         ) from broken
 
 

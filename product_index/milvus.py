@@ -10,23 +10,33 @@ file lock; on several machines that is the operator's promise.
 """
 
 import contextlib
-import fcntl
-import hashlib
 import json
 import logging
-import math
 import os
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 
 from .encoder import Vectors
 from .errors import CollectionInUse, InvalidSettings, StoreUnavailable, UnknownCollection
+from .milvus_rows import (
+    FINGERPRINT_FIELDS,
+    HIT_FIELDS,
+    ROW_FIELDS,
+    VARCHAR_BYTES,
+    best_hits,
+    expression,
+    fingerprint_of,
+    from_milvus,
+    quoted,
+    to_milvus,
+)
 from .vector_store import CollectionSpec, Filter, Fingerprint, Hit, ProductVector, check_vectors
+from .write_lock import WriteLock
 
 
 @contextlib.contextmanager
@@ -45,22 +55,6 @@ def _without_settings() -> Iterator[None]:
 with _without_settings():
     from pymilvus import DataType, MilvusClient, MilvusException
 
-# Lengths in bytes of UTF-8. Longer values are cut on a character's boundary:
-# they are for filters and lists, the catalogue keeps the whole.
-VARCHAR_BYTES = {
-    "product_id": 256,
-    "text_hash": 64,
-    "image_digest": 96,
-    "scalar_hash": 64,
-    "model_id": 256,
-    "preprocess_version": 256,
-    "title": 1024,
-    "category": 512,
-    "brand": 256,
-}
-# Prices are never negative, so this one says "not told". Nullable columns
-# would say it better, but older servers do not have them.
-NO_PRICE = -1.0
 # Where a collection keeps its model's name. Servers keep both; milvus-lite
 # forgets descriptions.
 SPEC_PROPERTY = "uniecs.spec"
@@ -78,12 +72,6 @@ _EDGE = 16
 # Loading or flushing a large collection takes longer than a question.
 _SLOW_FACTOR = 12
 
-_FINGERPRINT_FIELDS = [
-    "product_id", "version", "occurred_at_ms", "text_hash", "image_digest", "scalar_hash", "model_id",
-    "preprocess_version", "deleted",
-]  # fmt: skip
-_HIT_FIELDS = ["product_id", "version", "title", "category", "brand", "price", "in_stock"]
-_ROW_FIELDS = [*dict.fromkeys(_FINGERPRINT_FIELDS + _HIT_FIELDS), "indexed_at_ms", "vector"]
 _NOT_FOUND = 100  # Milvus' code for an unknown collection or alias
 
 
@@ -212,7 +200,7 @@ class MilvusVectorStore:
         self._spec = spec
         self._asker = asker
         self._lite = lite
-        self._writing = _WriteLock(asker.uri, name)
+        self._writing = WriteLock(asker.uri, name)
         self._load()
 
     @property
@@ -231,17 +219,19 @@ class MilvusVectorStore:
         latest = list({row.product_id: row for row in rows}.values())  # servers refuse a key twice
         with self._writing:
             for start in range(0, len(latest), REQUEST_ROWS):
-                page = [_to_milvus(row) for row in latest[start : start + REQUEST_ROWS]]
+                page = [to_milvus(row) for row in latest[start : start + REQUEST_ROWS]]
                 with self._asker(f"writing {len(page)} rows to {self._name!r}"):
                     self._client.upsert(self._name, page, **self._asker.options())
 
     def fingerprints(self, product_ids: Sequence[str]) -> dict[str, Fingerprint]:
         """What is stored under these ids, tombstones too, read strongly."""
-        return {row["product_id"]: _fingerprint(row) for row in self._by_id(product_ids, _FINGERPRINT_FIELDS)}
+        return {
+            row["product_id"]: fingerprint_of(row) for row in self._by_id(product_ids, FINGERPRINT_FIELDS)
+        }
 
     def get(self, product_ids: Sequence[str]) -> dict[str, ProductVector]:
         """Whole rows under these ids, tombstones too, read strongly."""
-        return {row["product_id"]: _from_milvus(row) for row in self._by_id(product_ids, _ROW_FIELDS)}
+        return {row["product_id"]: from_milvus(row) for row in self._by_id(product_ids, ROW_FIELDS)}
 
     def search(self, vectors: Vectors, *, limit: int, where: Filter | None = None) -> list[list[Hit]]:
         """The nearest `limit` products for each row of `vectors`, best first."""
@@ -258,11 +248,11 @@ class MilvusVectorStore:
                     anns_field="vector",
                     limit=asked,
                     filter=expression(where),
-                    output_fields=_HIT_FIELDS,
+                    output_fields=HIT_FIELDS,
                     search_params={"metric_type": "COSINE", "params": params},
                     **self._asker.options(),
                 )
-            found += [_best(hits, limit) for hits in lists]
+            found += [best_hits(hits, limit) for hits in lists]
         return found
 
     def count(self) -> int:
@@ -308,31 +298,13 @@ class MilvusVectorStore:
         for start in range(0, len(ids), REQUEST_ROWS):
             page = ids[start : start + REQUEST_ROWS]
             with self._asker(f"reading {len(page)} rows of {self._name!r}"):
-                wanted = ", ".join(_quoted(key) for key in page)
+                wanted = ", ".join(quoted(key) for key in page)
                 yield from self._client.query(
                     self._name, filter=f"product_id in [{wanted}]", output_fields=fields, **self._strongly()
                 )
 
     def _strongly(self) -> dict[str, Any]:
         return {"consistency_level": "Strong", **self._asker.options()}
-
-
-def expression(where: Filter | None) -> str:
-    """A filter in Milvus' language; values are quoted, so they stay values."""
-    parts = ["deleted == false"]
-    if where is None:
-        return parts[0]
-    if where.category is not None:
-        parts.append(f"category == {_quoted(_cut(where.category, 'category'))}")
-    if where.brand is not None:
-        parts.append(f"brand == {_quoted(_cut(where.brand, 'brand'))}")
-    if where.in_stock is not None:
-        parts.append(f"in_stock == {str(where.in_stock).lower()}")
-    if where.price_min is not None or where.price_max is not None:
-        parts.append(f"price >= {_number(max(0.0, where.price_min or 0.0))}")
-    if where.price_max is not None:
-        parts.append(f"price <= {_number(where.price_max)}")
-    return " and ".join(parts)
 
 
 class _Asker:
@@ -355,27 +327,14 @@ class _Asker:
                     f"{what} at {self.uri}: {error.message}; open it again by alias"
                 ) from error
             raise StoreUnavailable(f"{what} at {self.uri} failed: {error.message}") from error
+        except grpc.RpcError as error:  # pymilvus lets a passed deadline through as it came
+            raise StoreUnavailable(f"{what} at {self.uri} failed: {_said(error)}") from error
         except (OSError, ValueError) as error:  # a closed channel, a broken address
             raise StoreUnavailable(f"{what} at {self.uri} failed: {error}") from error
 
 
-class _WriteLock:
-    """Keeps writers of one collection apart, across threads and across processes of this machine."""
-
-    def __init__(self, uri: str, collection: str) -> None:
-        name = hashlib.sha256(f"{uri}\n{collection}".encode()).hexdigest()[:16]
-        self._path = Path(tempfile.gettempdir()) / f"uniecs-index-{os.getuid()}-{name}.lock"
-        self._threads = threading.Lock()
-        self._file = -1
-
-    def __enter__(self) -> None:
-        self._threads.acquire()
-        self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._file)  # frees the lock too
-        self._threads.release()
+def _said(error: Any) -> str:
+    return str(error.details()) if hasattr(error, "details") else repr(error)
 
 
 # How many databases of this process are open on each embedded folder: they
@@ -391,8 +350,8 @@ def _open_folder(folder: str, timeout_s: float) -> MilvusClient:
             client = MilvusClient(folder, timeout=timeout_s)
         except (MilvusException, OSError) as error:
             raise StoreUnavailable(
-                f"the index folder {folder} cannot be opened: another process holds it, or it is no folder of "
-                "milvus-lite 3; end that process, or set MILVUS_URI to the running server"
+                f"the index folder {folder} cannot be opened: another process holds it, or it is no "
+                "folder of milvus-lite 3; end that process, or set MILVUS_URI to the running server"
             ) from error
         _open_folders[folder] = _open_folders.get(folder, 0) + 1
     return client
@@ -444,84 +403,3 @@ def _spec(name: str, said: dict[str, Any]) -> CollectionSpec:
         raise UnknownCollection(
             f"collection {name!r} does not say which model made it; rebuild it with refresh_product_index"
         ) from error
-
-
-def _to_milvus(row: ProductVector) -> dict[str, Any]:
-    fingerprint = row.fingerprint
-    texts = {
-        "product_id": row.product_id,
-        "text_hash": fingerprint.text_hash,
-        "image_digest": fingerprint.image_digest,
-        "scalar_hash": fingerprint.scalar_hash,
-        "model_id": fingerprint.model_id,
-        "preprocess_version": fingerprint.preprocess_version,
-        "title": row.title,
-        "category": row.category,
-        "brand": row.brand,
-    }
-    return {name: _cut(text, name) for name, text in texts.items()} | {
-        "version": fingerprint.version,
-        "occurred_at_ms": fingerprint.occurred_at_ms,
-        "indexed_at_ms": row.indexed_at_ms,
-        "deleted": fingerprint.deleted,
-        "in_stock": row.in_stock,
-        "price": NO_PRICE if row.price is None else float(row.price),
-        "vector": np.asarray(row.vector, dtype=np.float32),
-    }
-
-
-def _from_milvus(row: dict[str, Any]) -> ProductVector:
-    return ProductVector(
-        product_id=row["product_id"],
-        vector=np.asarray(row["vector"], dtype=np.float32),  # float32 -> float64 -> float32 loses nothing
-        fingerprint=_fingerprint(row),
-        title=row["title"],
-        category=row["category"],
-        brand=row["brand"],
-        price=_price(row),
-        in_stock=row["in_stock"],
-        indexed_at_ms=row["indexed_at_ms"],
-    )
-
-
-def _fingerprint(row: dict[str, Any]) -> Fingerprint:
-    return Fingerprint(**{name: row[name] for name in _FINGERPRINT_FIELDS if name != "product_id"})
-
-
-def _price(row: dict[str, Any]) -> float | None:
-    return None if row["price"] < 0 else float(row["price"])
-
-
-def _best(hits: Sequence[Any], limit: int) -> list[Hit]:
-    found = [
-        Hit(
-            product_id=hit["entity"]["product_id"],
-            score=float(hit["distance"]),
-            version=hit["entity"]["version"],
-            title=hit["entity"]["title"],
-            category=hit["entity"]["category"],
-            brand=hit["entity"]["brand"],
-            price=_price(hit["entity"]),
-            in_stock=hit["entity"]["in_stock"],
-        )
-        for hit in hits
-    ]
-    # Equal vectors may differ in the last bit of their score, by where they lie in memory.
-    return sorted(found, key=lambda hit: (-round(hit.score, 6), hit.product_id))[:limit]
-
-
-def _cut(text: str, field: str) -> str:
-    encoded = text.encode("utf-8", "replace")
-    return encoded[: VARCHAR_BYTES[field]].decode("utf-8", "ignore")
-
-
-def _quoted(text: str) -> str:
-    """A string literal that ends where it should, whatever is inside."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t") + '"'
-
-
-def _number(value: float) -> str:
-    if math.isnan(value):
-        raise InvalidSettings("a price of the filter is not a number; give one of at least 0")
-    return repr(float(np.clip(value, -1e300, 1e300)))

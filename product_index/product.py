@@ -44,7 +44,8 @@ class Product:
         if len(self.title) + len(self.description) > MAX_TEXT_CHARACTERS:
             raise InvalidProduct(
                 f"product {self.product_id!r}: title and description have "
-                f"{len(self.title) + len(self.description)} characters, at most {MAX_TEXT_CHARACTERS} are read"
+                f"{len(self.title) + len(self.description)} characters, "
+                f"at most {MAX_TEXT_CHARACTERS} are read"
             )
         if self.price is not None and not (isfinite(self.price) and self.price >= 0):
             raise InvalidProduct(

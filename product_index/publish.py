@@ -32,7 +32,7 @@ def collection_name(alias: str, *, now: datetime, seed: str) -> str:
     """Name a new collection by when it was begun and by what, once per build.
 
     >>> collection_name("products", now=datetime(2026, 11, 20, 10, tzinfo=UTC), seed="nightly")
-    'products_v20261120T100000Z_41f3ca'
+    'products_v20261120T100000Z_2a3b62'
     """
     stamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     return f"{alias}_v{stamp}_{hashlib.sha256(seed.encode()).hexdigest()[:6]}"

@@ -87,7 +87,7 @@ def apply_changes(
         for key, change in latest.items()
         if change.product is not None
     }
-    needs = {key: Need.STALE for key in held} | {
+    needs = dict.fromkeys(held, Need.STALE) | {
         key: decide(change, known.get(key), seen.get(key), store.spec) for key, change in latest.items()
     }
     wanted = [seen[key] for key, need in needs.items() if need is Need.EMBED]
@@ -140,7 +140,10 @@ def decide(change: ProductChange, known: Fingerprint | None, seen: Seen | None, 
     """Return what the change needs; pure.
 
     Args:
+        change: to decide about.
+        known: what is stored of its product.
         seen: what the encoder would see; needed for news that is not a removal.
+        spec: of the collection.
     """
     if not is_news(change, known):
         return Need.STALE

@@ -79,9 +79,11 @@ def test_a_row_becomes_a_product(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("typed", "price"),
-    [("12", 12.0), ("1,299.00", 1299.0), ("1.299,00 €", 1299.0), ("£3.50", 3.5), ("12,5", 12.5), ("1,299", 1299.0),
+    [("12", 12.0), ("1,299.00", 1299.0), ("1.299,00 €", 1299.0), ("£3.50", 3.5), ("12,5", 12.5),
+     ("1,299", 1299.0),
      ("1 299,90", 1299.9), ("USD 7", 7.0), ("Rs. 1,00,000", 100_000.0), (".99", 0.99), (3, 3.0), ("0", 0.0),
-     ("", None), (None, None), ("N/A", None), ("call us", None), ("-5", None), (-5, None), (float("nan"), None)],
+     ("", None), (None, None), ("N/A", None), ("call us", None), ("-5", None), (-5, None),
+     (float("nan"), None)],
 )  # fmt: skip
 def test_prices_are_read_as_people_write_them(typed: object, price: float | None) -> None:
     columns = Columns(fields={"product_id": "id", "price": "price"})
@@ -91,7 +93,8 @@ def test_prices_are_read_as_people_write_them(typed: object, price: float | None
 
 @pytest.mark.parametrize(
     ("said", "expected"),
-    [("in stock", True), ("out of stock", False), ("https://schema.org/InStock", True), ("Yes", True), ("0", False),
+    [("in stock", True), ("out of stock", False), ("https://schema.org/InStock", True), ("Yes", True),
+     ("0", False),
      ("12", True), (0, False), (True, True), (False, False), (None, True), ("", True), ("-3", False)],
 )  # fmt: skip
 def test_stock_is_read_as_people_write_it(said: object, expected: bool) -> None:
@@ -122,7 +125,8 @@ def test_bad_rows_are_counted_and_named_and_the_good_ones_go_on(tmp_path: Path) 
     said = [problem.sentence for problem in report.problems]
     for sentence, parts in zip(
         said,
-        [("line 2", "id"), ("line 3", "line 1"), ("line 4", "JSON"), ("line 5", "list"), ("line 6", "control"),
+        [("line 2", "id"), ("line 3", "line 1"), ("line 4", "JSON"), ("line 5", "list"),
+         ("line 6", "control"),
          ("line 7", "call us"), ("line 8", "version")],
         strict=True,
     ):  # fmt: skip
@@ -220,7 +224,8 @@ def test_a_mapping_beside_the_file_goes_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("toml", "pattern"),
     [("file = ", "cannot be read"), ('fiel = "x"', "'fiel'.*there are: file"), ("file = 3", "must be a str"),
-     ('file = "x.csv"', "'x.csv', which is not in"), ('[columns]\ntitel = "name"', "'titel', which is no field"),
+     ('file = "x.csv"', "'x.csv', which is not in"),
+     ('[columns]\ntitel = "name"', "'titel', which is no field"),
      ('[columns]\ntitle = "nam"', "'nam', which is not there; the columns are: id, name"),
      ('pictures = "p.zip"', "p.zip"), ('encoding = "klingon"', "klingon")],
 )  # fmt: skip

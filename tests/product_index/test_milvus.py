@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.milvus
+from product_index.errors import InvalidSettings, StoreUnavailable
+from product_index.milvus import MilvusVectorDatabase
+from product_index.milvus_rows import expression
+from product_index.vector_store import Filter
+from tests.product_index.rows import SPEC, row, unit
 
-from product_index.errors import InvalidSettings, StoreUnavailable  # noqa: E402 - after the marker
-from product_index.milvus import MilvusVectorDatabase, expression  # noqa: E402 - as above
-from product_index.vector_store import Filter  # noqa: E402 - as above
-from tests.product_index.rows import SPEC, row, unit  # noqa: E402 - as above
+pytestmark = pytest.mark.milvus
 
 HOLD = """
 import sys

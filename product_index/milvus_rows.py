@@ -1,0 +1,140 @@
+"""Rows, hits and filters in Milvus' words, and back.
+
+Pure: nothing here asks a server, and nothing here imports its client.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .errors import InvalidQuery
+from .vector_store import Filter, Fingerprint, Hit, ProductVector
+
+# Lengths in bytes of UTF-8. Longer values are cut on a character's boundary:
+# they are for filters and lists, the catalogue keeps the whole.
+VARCHAR_BYTES = {
+    "product_id": 256,
+    "text_hash": 64,
+    "image_digest": 96,
+    "scalar_hash": 64,
+    "model_id": 256,
+    "preprocess_version": 256,
+    "title": 1024,
+    "category": 512,
+    "brand": 256,
+}
+# Prices are never negative, so this one says "not told". Nullable columns
+# would say it better, but older servers do not have them.
+NO_PRICE = -1.0
+
+FINGERPRINT_FIELDS = [
+    "product_id", "version", "occurred_at_ms", "text_hash", "image_digest", "scalar_hash", "model_id",
+    "preprocess_version", "deleted",
+]  # fmt: skip
+HIT_FIELDS = ["product_id", "version", "title", "category", "brand", "price", "in_stock"]
+ROW_FIELDS = [*dict.fromkeys(FINGERPRINT_FIELDS + HIT_FIELDS), "indexed_at_ms", "vector"]
+
+
+def expression(where: Filter | None) -> str:
+    """A filter in Milvus' language; values are quoted, so they stay values."""
+    parts = ["deleted == false"]
+    if where is None:
+        return parts[0]
+    if where.category is not None:
+        parts.append(f"category == {quoted(_cut(where.category, 'category'))}")
+    if where.brand is not None:
+        parts.append(f"brand == {quoted(_cut(where.brand, 'brand'))}")
+    if where.in_stock is not None:
+        parts.append(f"in_stock == {str(where.in_stock).lower()}")
+    if where.price_min is not None or where.price_max is not None:
+        parts.append(f"price >= {_number(max(0.0, where.price_min or 0.0))}")
+    if where.price_max is not None:
+        parts.append(f"price <= {_number(where.price_max)}")
+    return " and ".join(parts)
+
+
+def to_milvus(row: ProductVector) -> dict[str, Any]:
+    """A row as a request carries it."""
+    fingerprint = row.fingerprint
+    texts = {
+        "product_id": row.product_id,
+        "text_hash": fingerprint.text_hash,
+        "image_digest": fingerprint.image_digest,
+        "scalar_hash": fingerprint.scalar_hash,
+        "model_id": fingerprint.model_id,
+        "preprocess_version": fingerprint.preprocess_version,
+        "title": row.title,
+        "category": row.category,
+        "brand": row.brand,
+    }
+    return {name: _cut(text, name) for name, text in texts.items()} | {
+        "version": fingerprint.version,
+        "occurred_at_ms": fingerprint.occurred_at_ms,
+        "indexed_at_ms": row.indexed_at_ms,
+        "deleted": fingerprint.deleted,
+        "in_stock": row.in_stock,
+        "price": NO_PRICE if row.price is None else float(row.price),
+        "vector": np.asarray(row.vector, dtype=np.float32),
+    }
+
+
+def from_milvus(row: dict[str, Any]) -> ProductVector:
+    """A row as an answer carries it, back to the bit."""
+    return ProductVector(
+        product_id=row["product_id"],
+        vector=np.asarray(row["vector"], dtype=np.float32),  # float32 -> float64 -> float32 loses nothing
+        fingerprint=fingerprint_of(row),
+        title=row["title"],
+        category=row["category"],
+        brand=row["brand"],
+        price=_price(row),
+        in_stock=row["in_stock"],
+        indexed_at_ms=row["indexed_at_ms"],
+    )
+
+
+def fingerprint_of(row: dict[str, Any]) -> Fingerprint:
+    """The fingerprint in an answer."""
+    return Fingerprint(**{name: row[name] for name in FINGERPRINT_FIELDS if name != "product_id"})
+
+
+def _price(row: dict[str, Any]) -> float | None:
+    return None if row["price"] < 0 else float(row["price"])
+
+
+def best_hits(hits: Sequence[Any], limit: int) -> list[Hit]:
+    """The best of an answer, equal scores in order of product id."""
+    found = [
+        Hit(
+            product_id=hit["entity"]["product_id"],
+            score=float(hit["distance"]),
+            version=hit["entity"]["version"],
+            title=hit["entity"]["title"],
+            category=hit["entity"]["category"],
+            brand=hit["entity"]["brand"],
+            price=_price(hit["entity"]),
+            in_stock=hit["entity"]["in_stock"],
+        )
+        for hit in hits
+    ]
+    # Equal vectors may differ in the last bit of their score, by where they lie in memory.
+    return sorted(found, key=lambda hit: (-round(hit.score, 6), hit.product_id))[:limit]
+
+
+def _cut(text: str, field: str) -> str:
+    encoded = text.encode("utf-8", "replace")
+    return encoded[: VARCHAR_BYTES[field]].decode("utf-8", "ignore")
+
+
+def quoted(text: str) -> str:
+    """A string literal that ends where it should, whatever is inside."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t") + '"'
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        raise InvalidQuery("a price of the filter is not a number; give one of at least 0")
+    return repr(float(np.clip(value, -1e300, 1e300)))
