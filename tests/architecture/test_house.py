@@ -29,7 +29,9 @@ def test_importing_a_room_loads_no_heavy_client(module: str) -> None:
 
 
 @pytest.mark.airflow
-@pytest.mark.parametrize("dag", sorted(path.stem for path in (ROOT / "dags").glob("*.py") if path.stem[0] != "_"))
+@pytest.mark.parametrize(
+    "dag", sorted(path.stem for path in (ROOT / "dags").glob("*.py") if path.stem[0] != "_")
+)
 def test_parsing_a_dag_loads_no_heavy_client(dag: str, tmp_path: Path) -> None:
     """Airflow parses these files again and again; parsing must cost nothing."""
     statement = f"import os; os.environ['AIRFLOW_HOME'] = {str(tmp_path)!r}; import dags.{dag}"
@@ -40,7 +42,11 @@ def test_parsing_a_dag_loads_no_heavy_client(dag: str, tmp_path: Path) -> None:
 def test_imports_point_down_and_every_client_has_one_door() -> None:
     """import-linter holds the contracts of pyproject.toml."""
     done = subprocess.run(
-        [Path(sys.executable).parent / "lint-imports", "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=120
+        [Path(sys.executable).parent / "lint-imports", "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
     assert 0 == done.returncode, done.stdout + done.stderr
@@ -95,4 +101,6 @@ def test_constraints_name_versions_only() -> None:
     """The lock says which version, never where from."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()
 
-    assert [] == [line for line in lines if line.strip() and ("==" not in line or "://" in line or "@" in line)]
+    assert [] == [
+        line for line in lines if line.strip() and ("==" not in line or "://" in line or "@" in line)
+    ]
