@@ -193,6 +193,7 @@ def _information(metric: Metric, look: Slice, names: tuple[str, str]) -> float |
 def _series(experiment: Experiment, aggregates: Aggregates) -> list[dict[str, Any]]:
     """Each look: everything since the start, and the stretch since the look before by itself."""
     kept = ("lift", "lift_low", "lift_high", "reason")
+    every = timedelta(days=experiment.look_every_days)
 
     def lifts(part: Slice) -> dict[str, dict[str, Any]]:
         return {
@@ -207,8 +208,10 @@ def _series(experiment: Experiment, aggregates: Aggregates) -> list[dict[str, An
     return [
         {
             "number": number,
+            "is_due": week.until - week.since == every,
             "since": _day(week.since),
             "until": _day(week.until),
+            "last_day": _day(week.until - timedelta(microseconds=1)),
             "since_start": lifts(look),
             "by_itself": lifts(week),
         }

@@ -6,6 +6,7 @@ dark. Each has its numbers beside it on the page; the drawing is for the eye.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import floor, log10
 from typing import Any
 
 from markupsafe import Markup
@@ -68,80 +69,77 @@ def interval(row: Mapping[str, Any], scale: Scale, *, tone: str) -> Markup:
     return _svg(_WIDTH, _HEIGHT, f"{row['title']}: interval", parts)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Frame:
+    """Where lifts go in the drawing of looks: zero in the middle, room for labels left and below."""
+
+    reach: float
+    columns: int
+    width: int = 620
+    height: int = 220
+    left: int = 64
+    bottom: int = 34
+
+    def x(self, place: int) -> float:
+        return round(self.left + (self.width - self.left) / self.columns * (place + 0.5), 2)
+
+    def y(self, lift: float) -> float:
+        half = (self.height - self.bottom) / 2
+        return round(half - lift / self.reach * (half - 6), 2)
+
+    def level(self, lift: float, kind: str) -> Markup:
+        return Markup('<line class="{}" x1="{}" y1="{y}" x2="{}" y2="{y}"/>').format(
+            kind, self.left, self.width, y=self.y(lift)
+        )
+
+    def text(self, x: float, y: float, anchor: str, text: str) -> Markup:
+        return Markup('<text class="axis" x="{}" y="{}" text-anchor="{}">{}</text>').format(
+            x, y, anchor, text
+        )
+
+    def whisker(self, x: float, lift: Mapping[str, Any], kind: str) -> Markup:
+        if lift["lift"] is None or lift["lift_low"] is None:
+            return Markup("")
+        low, high, middle = (self.y(lift[end]) for end in ("lift_low", "lift_high", "lift"))
+        return Markup(
+            '<line class="bar {0}" x1="{1}" y1="{2}" x2="{1}" y2="{3}"/>'
+            '<circle class="dot {0}" cx="{1}" cy="{4}" r="5"/>'
+        ).format(kind, round(x, 2), low, high, middle)
+
+
 def by_look(
     looks: Sequence[Mapping[str, Any]], metric: str, treatment: str, *, truth: float | None
 ) -> Markup:
     """The lift at each look: since the start (solid) and each stretch by itself (open)."""
-    width, height, left, bottom = 620, 220, 64, 34
-    found = [
-        (look["number"], look["since_start"][treatment][metric], look["by_itself"][treatment][metric])
-        for look in looks
-    ]
-    ends = [
-        abs(lift[end])
-        for _, *pair in found
-        for lift in pair
-        for end in ("lift_low", "lift_high")
-        if lift[end] is not None
-    ]
-    if not ends:
+    pairs = [(look["since_start"][treatment][metric], look["by_itself"][treatment][metric]) for look in looks]
+    lifts = [lift for pair in pairs for lift in pair if lift["lift_low"] is not None]
+    if not lifts:
         return Markup("")
-    reach = 1.1 * max([*ends, abs(truth or 0.0)]) or 0.01
-    half = (height - bottom) / 2 - 6
-
-    def y(lift: float) -> float:
-        return round((height - bottom) / 2 - lift / reach * half, 2)
-
-    step = (width - left) / len(found)
-    parts = [Markup('<line class="zero" x1="{}" y1="{y}" x2="{}" y2="{y}"/>').format(left, width, y=y(0))]
-    for tick in (-_nice(reach), 0.0, _nice(reach)):
-        parts.append(
-            Markup('<text class="axis" x="{}" y="{}" text-anchor="end">{}</text>').format(
-                left - 10, y(tick) + 5, f"{tick:+.1%}".replace("-", "−") if tick else "0"
-            )
+    ends = [abs(lift[end]) for lift in lifts for end in ("lift_low", "lift_high")]
+    frame = _Frame(reach=1.1 * max(*ends, abs(truth or 0.0)) or 0.01, columns=len(looks))
+    tick = _nice(frame.reach)
+    parts = [frame.level(0, "zero")]
+    parts += [
+        frame.text(
+            frame.left - 10, frame.y(lift) + 5, "end", f"{lift:+.1%}".replace("-", "−") if lift else "0"
         )
+        for lift in (-tick, 0.0, tick)
+    ]
     if truth is not None:
-        parts.append(
-            Markup('<line class="truth-line" x1="{}" y1="{y}" x2="{}" y2="{y}"/>').format(
-                left, width, y=y(truth)
-            )
-        )
-    for place, (number, since_start, by_itself) in enumerate(found):
-        middle = left + step * (place + 0.5)
-        parts.append(
-            Markup('<text class="axis" x="{}" y="{}" text-anchor="middle">look {}</text>').format(
-                round(middle, 2), height - 10, number
-            )
-        )
-        for lift, shift, tone in ((since_start, -9, "whole"), (by_itself, 9, "part")):
-            if lift["lift"] is None or lift["lift_low"] is None:
-                continue
-            x = round(middle + shift, 2)
-            parts.append(
-                Markup('<line class="bar {}" x1="{x}" y1="{}" x2="{x}" y2="{}"/>').format(
-                    tone, y(lift["lift_low"]), y(lift["lift_high"]), x=x
-                )
-            )
-            parts.append(
-                Markup('<circle class="dot {}" cx="{}" cy="{}" r="5"/>').format(tone, x, y(lift["lift"]))
-            )
-    return _svg(
-        width,
-        height,
-        "Lift at each look, with intervals; the table below has the numbers",
-        parts,
-        kind="looks",
-    )
+        parts.append(frame.level(truth, "truth-line"))
+    for place, (look, (since_start, by_itself)) in enumerate(zip(looks, pairs, strict=True)):
+        name = f"look {look['number']}" + ("" if look["is_due"] else ", so far")
+        parts.append(frame.text(frame.x(place), frame.height - 10, "middle", name))
+        parts.append(frame.whisker(frame.x(place) - 9, since_start, "whole"))
+        parts.append(frame.whisker(frame.x(place) + 9, by_itself, "part"))
+    label = "Lift at each look, with intervals; the table below has the numbers"
+    return _svg(frame.width, frame.height, label, parts, kind="looks")
 
 
 def _nice(reach: float) -> float:
-    """A round number a little inside the axis."""
-    scale = 10.0**-6
-    best = scale
-    while scale <= reach:
-        best = max(best, *(step * scale for step in (1, 2, 5) if step * scale <= 0.9 * reach), best)
-        scale *= 10
-    return best
+    """The largest of 1, 2 or 5 times a power of ten that lies well inside the axis."""
+    power = 10.0 ** floor(log10(0.9 * reach))
+    return max((step * power for step in (1, 2, 5) if step * power <= 0.9 * reach), default=power)
 
 
 def _svg(width: int, height: int, label: str, parts: Sequence[Markup], *, kind: str = "interval") -> Markup:

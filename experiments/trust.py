@@ -92,7 +92,7 @@ def _sample_ratio(experiment: Experiment, aggregates: Aggregates) -> Check:
 
 def _planned_variants(aggregates: Aggregates) -> Check:
     strangers = aggregates.counts.exposures_of_unplanned_variants
-    named = ", ".join(f"{name!r} ({count:,} searches)" for name, count in strangers.items())
+    named = ", ".join(f"{name!r} (searches: {count:,})" for name, count in strangers.items())
     return Check(
         name="planned_variants",
         title="Variants in the logs",

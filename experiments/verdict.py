@@ -8,6 +8,7 @@ hold     anything else: keep running
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
 from .experiment import Metric
@@ -24,6 +25,7 @@ class Look:
     Attributes:
         number: of planned looks; 0 before the first is due.
         is_last: whether the planned time is over.
+        next_on: the day of the next one, as 2026-01-26.
         bar: the p-value that a primary metric must stay under, by metric.
     """
 
@@ -106,7 +108,7 @@ def verdict(
         )
     return Verdict(
         word="hold",
-        headline=f"Hold: keep it running; the next look is on {look.next_on}.",
+        headline=f"Hold: keep it running; the next look is on {_date(look.next_on)}.",
         reasons=tuple(reasons),
     )
 
@@ -139,6 +141,11 @@ def _reason(metric: Metric, comparison: Comparison, look: Look) -> str:
     moved = f"{comparison.lift:+.1%}" if comparison.lift is not None else "moved"
     compared = f"p = {p:.2g} passes" if p <= bar else f"p = {p:.2g} does not pass"
     return f"{metric.title} {moved}: {compared} this look's bar of {bar:.2g}."
+
+
+def _date(day: str) -> str:
+    when = date.fromisoformat(day)
+    return f"{when.day} {when:%B %Y}"
 
 
 def _names(metrics: Sequence[Metric]) -> str:
