@@ -8,9 +8,10 @@ import pytest
 from scipy import stats
 
 from experiments.analysis import analyse
-from experiments.definition import Experiment, Metric
+from experiments.definition import Experiment, Metric, Variant
 from experiments.errors import InvalidData
 from experiments.inference import Comparison
+from experiments.report import render
 from experiments.trust import Check, check_everything, sample_ratio
 from experiments.verdict import Look, Verdict, guard, verdict
 from experiments.warehouse import collect
@@ -227,3 +228,24 @@ def test_aggregates_of_a_changed_definition_are_refused(experiment: Experiment, 
         analyse(replace(experiment, phase="2"), aggregates)
     with pytest.raises(InvalidData, match="the truth names a metric 'clicks'"):
         analyse(experiment, aggregates, truth={"clicks": 0.1})
+
+
+def test_of_two_treatments_the_one_that_gained_is_named(experiment: Experiment, archive: Any) -> None:
+    """Each is compared with control; the p-values of both are one family."""
+    shares = {"control": 0.25, "idle": 0.25, "treatment": 0.5}
+    plan = experiment.variant("treatment").plan
+    variants = tuple(Variant(name=name, share=share, plan=plan) for name, share in shares.items())
+    three = replace(experiment, variants=variants)
+    exposures, outcomes = shop(three, units=3_000, click_lift=0.4, seed=18)
+    for row in exposures:  # half of control becomes a third arm that changes nothing
+        if row["variant"] == "control" and int(row["unit_id"].removeprefix("shopper-")) % 2:
+            row["variant"] = "idle"
+    result = analyse(three, collect(three, archive(exposures, outcomes)))
+    ctr = {row["treatment"]: row for row in result["comparisons"] if row["metric"] == "ctr"}
+
+    assert ("ship", "treatment") == (result["verdict"]["word"], result["verdict"]["treatment"])
+    assert ctr["treatment"]["p_adjusted"] == pytest.approx(2 * ctr["treatment"]["p_value"])
+    assert ctr["idle"]["p_adjusted"] == pytest.approx(
+        max(ctr["idle"]["p_value"], ctr["treatment"]["p_adjusted"])
+    )
+    assert "treatment</th>" in render(result)
