@@ -15,6 +15,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,14 @@ from .milvus_rows import (
     FINGERPRINT_FIELDS,
     HIT_FIELDS,
     ROW_FIELDS,
+    SPEC_PROPERTY,
     VARCHAR_BYTES,
     best_hits,
     expression,
     fingerprint_of,
     from_milvus,
     quoted,
+    spec_of,
     to_milvus,
 )
 from .vector_store import CollectionSpec, Filter, Fingerprint, Hit, ProductVector, check_vectors
@@ -55,9 +58,6 @@ def _without_settings() -> Iterator[None]:
 with _without_settings():
     from pymilvus import DataType, MilvusClient, MilvusException
 
-# Where a collection keeps its model's name. Servers keep both; milvus-lite
-# forgets descriptions.
-SPEC_PROPERTY = "uniecs.spec"
 # milvus-lite accepts any index type and builds none of the exotic ones; of the
 # real ones only FLAT returns full lists under a filter.
 INDEX_LITE: dict[str, Any] = {"index_type": "FLAT", "params": {}}
@@ -100,13 +100,7 @@ class MilvusVectorDatabase:
         """Make an empty collection; a left-over of that name is dropped unless it is served."""
         if name in self.names():
             self.drop(name)
-        stamp = json.dumps(
-            {
-                "model_id": spec.model_id,
-                "preprocess_version": spec.preprocess_version,
-                "dimension": spec.dimension,
-            }
-        )
+        stamp = json.dumps(asdict(spec))
         index = self._client.prepare_index_params()
         index.add_index("vector", metric_type="COSINE", **(INDEX_LITE if self._lite else INDEX_SERVER))
         with self._asker(f"creating {name!r}"):
@@ -130,7 +124,7 @@ class MilvusVectorDatabase:
             )
         with self._asker(f"describing {physical!r}"):
             said = self._client.describe_collection(physical, **self._asker.options())
-        return self._store(physical, _spec(physical, said))
+        return self._store(physical, spec_of(physical, said))
 
     def resolve(self, alias: str) -> str | None:
         """The collection behind the alias, or None."""
@@ -393,13 +387,3 @@ def _schema(dimension: int, stamp: str) -> Any:
     schema.add_field("price", DataType.DOUBLE)
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimension)
     return schema
-
-
-def _spec(name: str, said: dict[str, Any]) -> CollectionSpec:
-    stamp = said.get("properties", {}).get(SPEC_PROPERTY) or said.get("description") or ""
-    try:
-        return CollectionSpec(**json.loads(stamp))
-    except (ValueError, TypeError) as error:
-        raise UnknownCollection(
-            f"collection {name!r} does not say which model made it; rebuild it with refresh_product_index"
-        ) from error

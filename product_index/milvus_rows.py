@@ -3,14 +3,15 @@
 Pure: nothing here asks a server, and nothing here imports its client.
 """
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .errors import InvalidQuery
-from .vector_store import Filter, Fingerprint, Hit, ProductVector
+from .errors import InvalidQuery, UnknownCollection
+from .vector_store import CollectionSpec, Filter, Fingerprint, Hit, ProductVector
 
 # Lengths in bytes of UTF-8. Longer values are cut on a character's boundary:
 # they are for filters and lists, the catalogue keeps the whole.
@@ -29,6 +30,9 @@ VARCHAR_BYTES = {
 # would say it better, but older servers do not have them.
 NO_PRICE = -1.0
 
+# Where a collection keeps its model's name. Servers keep both; milvus-lite
+# forgets descriptions.
+SPEC_PROPERTY = "uniecs.spec"
 FINGERPRINT_FIELDS = [
     "product_id", "version", "occurred_at_ms", "text_hash", "image_digest", "scalar_hash", "model_id",
     "preprocess_version", "deleted",
@@ -53,6 +57,21 @@ def expression(where: Filter | None) -> str:
     if where.price_max is not None:
         parts.append(f"price <= {_number(where.price_max)}")
     return " and ".join(parts)
+
+
+def spec_of(name: str, said: dict[str, Any]) -> CollectionSpec:
+    """What a collection says of itself when it is described.
+
+    Raises:
+        UnknownCollection: it was not made here.
+    """
+    stamp = said.get("properties", {}).get(SPEC_PROPERTY) or said.get("description") or ""
+    try:
+        return CollectionSpec(**json.loads(stamp))
+    except (ValueError, TypeError) as error:
+        raise UnknownCollection(
+            f"collection {name!r} does not say which model made it; rebuild it with refresh_product_index"
+        ) from error
 
 
 def to_milvus(row: ProductVector) -> dict[str, Any]:
