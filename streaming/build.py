@@ -11,7 +11,7 @@ from types import ModuleType
 
 from product_index import build as index_build
 from product_index.encoder import Encoder
-from product_index.errors import UnknownCollection
+from product_index.errors import Retryable, UnknownCollection
 from product_index.pictures import Pictures
 from product_index.product import ProductChange
 from product_index.refresh import Receipt, apply_changes
@@ -55,6 +55,7 @@ class FollowAlias:
 
         Raises:
             UnknownCollection: the alias points nowhere yet.
+            Retryable: store or pictures did not answer.
         """
         name = self._database.resolve(self._alias)
         if name is None:
@@ -64,7 +65,12 @@ class FollowAlias:
             )
         if self._store is None or self._store.name != name:
             self._store = self._database.open(name)
-        return apply_changes(changes, self._encoder, self._store, self._pictures, now=self._now())
+        try:
+            return apply_changes(changes, self._encoder, self._store, self._pictures, now=self._now())
+        except Retryable:
+            # A server that was started again has to load the collection: open it anew next time.
+            self._store = None
+            raise
 
 
 @contextmanager

@@ -62,7 +62,7 @@ class Pace:
     batch_wait_s: float = 0.1
     idle_s: float = 0.5
     backoff_s: float = 0.2
-    backoff_max_s: float = 30.0
+    backoff_max_s: float = 10.0
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class _Read:
     change: ProductChange
 
 
-class _Stopped(Exception):  # noqa: N818 - not an error: somebody asked
+class _Stopped(Exception):
     """Told to stop while something did not answer; the batch will come again."""
 
 

@@ -1,12 +1,14 @@
 """What is put together follows the alias, and says what is missing."""
 
+from typing import NoReturn
+
 import pytest
 
 from product_index.embedding import spec_of
 from product_index.encoder import HashEncoder
-from product_index.errors import UnknownCollection
+from product_index.errors import StoreUnavailable, UnknownCollection
 from product_index.pictures import NoPictures
-from product_index.vector_store import InMemoryVectorDatabase
+from product_index.vector_store import InMemoryVectorDatabase, VectorStore
 from streaming.build import FollowAlias
 from streaming.events import change_from_json
 from streaming.settings import Settings
@@ -27,6 +29,39 @@ def test_a_consumer_follows_a_switch_of_the_alias_between_batches() -> None:
     follow([change_from_json(change_json("b"))])
 
     assert (["a"], ["b"]) == (list(blue.fingerprints(["a", "b"])), list(green.fingerprints(["a", "b"])))
+
+
+def test_a_store_that_was_away_is_opened_anew() -> None:
+    """A server that was started again has forgotten what was loaded."""
+    encoder, database = HashEncoder(), InMemoryVectorDatabase()
+    database.create("blue", spec_of(encoder))
+    database.switch("products", "blue")
+    opened: list[str] = []
+
+    class Forgetful(InMemoryVectorDatabase):
+        def resolve(self, alias: str) -> str | None:
+            return database.resolve(alias)
+
+        def open(self, name: str) -> VectorStore:
+            opened.append(name)
+            store = database.open(name)
+            if len(opened) == 1:
+                store.fingerprints = away  # type: ignore[method-assign]
+            else:
+                del store.__dict__["fingerprints"]
+            return store
+
+    def away(_ids: object) -> NoReturn:
+        raise StoreUnavailable("collection is released")
+
+    follow = FollowAlias(Forgetful(), "products", encoder, NoPictures(), now=lambda: NOON)
+    change = change_from_json(change_json())
+    with pytest.raises(StoreUnavailable):
+        follow([change])
+
+    receipt = follow([change])
+
+    assert (["blue", "blue"], 1) == (opened, receipt.embedded)
 
 
 def test_without_an_index_the_worker_waits_and_then_catches_up(bench: Bench) -> None:
