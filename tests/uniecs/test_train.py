@@ -15,7 +15,7 @@ from uniecs.train import Silent, train  # noqa: E402
 
 from .conftest import paint_picture  # noqa: E402
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.slow]  # each export takes some seconds
 
 COLOURS = ("red", "lime", "blue", "yellow", "black", "white", "cyan", "magenta")
 
