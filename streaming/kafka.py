@@ -111,12 +111,13 @@ class KafkaChangeLog:
 
     def poll(self, *, timeout_s: float, max_messages: int) -> list[Message]:
         """What came, in order per partition; empty after the time."""
-        fetched, self._early = self._early[:max_messages], self._early[max_messages:]
+        # A partition that was taken away meanwhile is read anew from what was acknowledged.
+        early = [one for one in self._early if one.taken == self._taken.get(one.key, 0)]
+        fetched, self._early = early[:max_messages], early[max_messages:]
         if not fetched:
             fetched = self._fetch(timeout_s, max_messages)
-        current = [one for one in fetched if one.taken == self._taken.get(one.key, 0)]
-        self._polled_at.update({one.key: one.taken for one in current})
-        return [one.message for one in current]
+        self._polled_at.update({one.key: one.taken for one in fetched})
+        return [one.message for one in fetched]
 
     def commit(self, offsets: Offsets) -> None:
         """Acknowledge; only what is still ours since it was polled."""
@@ -174,9 +175,11 @@ class KafkaChangeLog:
             self.resume()
 
     def _fetch(self, timeout_s: float, max_messages: int | None) -> list[_Fetched]:
-        taken = dict(self._taken)  # before: what is taken away during the poll is then not ours
         with _translated("polling"):
             records = self._client.poll(timeout_ms=int(timeout_s * 1000), max_records=max_messages)
+        # After the poll: it may lose a partition, get it back and read it, all in one call.
+        # What it returns has been passed by its position, so it must never be thrown away.
+        taken = dict(self._taken)
         return [
             _Fetched(message, key, taken.get(key, 0))
             for key, held in records.items()

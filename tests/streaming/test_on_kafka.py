@@ -305,3 +305,28 @@ def test_topics_that_exist_are_left_as_they_are(connection: dict[str, Any], topi
     assert [] == ensure_topics(connection, [topic], partitions=7)
     with closing(KafkaTopicReader(connection, [topic], group="g")) as reader:
         assert 2 == len(reader.partitions())
+
+
+def test_what_a_poll_returns_is_never_thrown_away(
+    connection: dict[str, Any], topic: str, sink: KafkaMessageSink
+) -> None:
+    """One poll may lose a partition, get it back and read it; its position is past those messages then."""
+    sink.send([Outgoing(topic=topic, key=f"p-{n}".encode(), value=b"1") for n in range(20)])
+    with closing(joined(connection, topic)) as changes:
+        client_poll = changes._client.poll
+
+        def poll(**options: Any) -> Any:
+            records = client_poll(**options)
+            for key in records:  # as the rebalance listener notes it
+                changes._taken[key] = changes._taken.get(key, 0) + 1
+            return records
+
+        changes._client.poll = poll
+        found: list[Message] = []
+        gave_up_s = time.monotonic() + 30
+        while len(found) < 20 and time.monotonic() < gave_up_s:
+            found += changes.poll(timeout_s=0.5, max_messages=7)
+        changes.commit({one.source: one.offset + 1 for one in found})
+
+    assert 20 == len(found)
+    assert 0 == behind(connection, topic)
