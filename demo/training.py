@@ -1,5 +1,6 @@
 """Make the demo's encoder again: a shop of another seed, pairs, a training run."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,10 +18,14 @@ TRAINING_SEED = 101
 TRAINING_PRODUCTS = 6_000
 RECIPE = Path("demo/encoder.toml")
 SHARED_DATA = Path("../shared/data")
+SERVED_FILES = ("config.json", "image_tokens.onnx", "text_tokens.onnx", "fusion.onnx")
 
 
 def train_encoder(console: Console) -> None:
     """Render, pair, train, export; an interrupted run goes on from its checkpoint.
+
+    What is served is replaced only once the new encoder is complete; its model
+    card is for a person to write.
 
     Raises:
         StackError: the training run failed.
@@ -36,8 +41,12 @@ def train_encoder(console: Console) -> None:
         for name, count in made.counts.items():
             telling.say(f"{name}: {count:,}")
     with telling.step("Training"):
-        argv = [sys.executable, "-m", "uniecs", "train", str(RECIPE), "--output", str(MODEL), "--resume"]
+        made_here = work / "model"
+        argv = [sys.executable, "-m", "uniecs", "train", str(RECIPE), "--output", str(made_here), "--resume"]
         if subprocess.run(argv, check=False).returncode != 0:
             raise StackError(
-                f"the training run failed; its checkpoint is in {MODEL}, `make train` goes on from it"
+                f"the training run failed; its checkpoint is in {made_here}, and `make train` goes on from it"
             )
+        for name in SERVED_FILES:
+            shutil.copy2(made_here / name, MODEL / name)
+    telling.say(f"{MODEL} is new; bring the figures of {MODEL / 'MODEL_CARD.md'} up to date")

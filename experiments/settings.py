@@ -21,7 +21,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
 
     experiments: Path | None = None
-    experiment_logs: Path = Path(".demo/logs")
+    experiment_logs: Path = Path(".demo/experiment-logs")
     reports: Path = Path(".demo/reports")
     report_truth: Path | None = None
 

@@ -29,7 +29,10 @@ from recall_plugin.settings import Settings as RecallSettings
 
 from .catalogue_to_index import Shop
 
-SEED = 7
+WISHES_SEED = 7
+# The day the experiment starts, so that nobody has chosen it for what it shows
+# (docs/experiments-log.md has the seed that came before, and why it went).
+SHOPPERS_SEED = 20260105
 # A demo on two cores shares them with Kafka, Milvus and the consumer, and its base answers in
 # one millisecond; so it waits for UniECS longer than a shop with a base of 50 ms would.
 GRACE_MS = 500.0
@@ -108,7 +111,7 @@ def open_plugin(
 def world_of(shop: Shop, changes: Sequence[StreamedChange], pictures: Pictures) -> World:
     """The shoppers' world after the day's changes."""
     products, truth = catalogue_after(shop.products, changes, truth=shop.truth)
-    return build_world(products, truth=truth, read_picture=pictures.read, seed=SEED)
+    return build_world(products, truth=truth, read_picture=pictures.read, seed=WISHES_SEED)
 
 
 def let_them_shop(
@@ -135,7 +138,7 @@ def let_them_shop(
                 world,
                 funnel.page,
                 shoppers=shoppers,
-                seed=SEED,
+                seed=SHOPPERS_SEED,
                 start=experiment.start,
                 happened=plugin.happened,
                 progress=progress,
@@ -174,7 +177,7 @@ def _truth(
                 world,
                 lambda search, arm: funnel.page(search, unit_id=someone[arm]),
                 shoppers=shoppers,
-                seed=SEED,
+                seed=SHOPPERS_SEED,
                 start=experiment.start,
                 progress=progress,
             )
