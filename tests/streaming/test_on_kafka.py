@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -186,11 +187,22 @@ def test_a_partition_that_was_taken_over_is_not_acknowledged_by_its_old_owner(
         while len(offsets) < 2:
             offsets |= {m.source: m.offset + 1 for m in one.poll(timeout_s=0.2, max_messages=500)}
         theirs: list[Message] = []
-        while not theirs:  # cooperative: one partition moves over
-            one.poll(timeout_s=0.1, max_messages=500)
-            theirs += other.poll(timeout_s=0.1, max_messages=500)
-        with pytest.raises(OwnershipLost, match="1 of 2 partitions"):
-            one.commit(offsets)
+        done = Event()
+
+        def consume_beside() -> None:
+            while not done.is_set():  # a group settles only while all its members poll
+                theirs.extend(other.poll(timeout_s=0.1, max_messages=500))
+
+        beside = Thread(target=consume_beside)
+        beside.start()
+        try:
+            while not theirs:  # cooperative: one partition moves over
+                one.poll(timeout_s=0.1, max_messages=500)
+            with pytest.raises(OwnershipLost, match="1 of 2 partitions"):
+                one.commit(offsets)
+        finally:
+            done.set()
+            beside.join()
         moved = theirs[0].source
         told = {
             entry.partition: entry.committed for entry in lag(connection, [topic], group=f"group-{topic}")
