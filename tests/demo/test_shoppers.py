@@ -12,7 +12,7 @@ from demo.population import WEEKS, Search, plan_searches
 from demo.shop import make_product
 from demo.shoppers import PAGE_LENGTH, Page, ServeArm, simulate, true_effect
 from demo.tastes import BASKET_WITHOUT_PRICES, NothingWantedError, World, build_world
-from experiments.definition_files import read_folder
+from experiments.definition import load_experiments
 from experiments.exposure import Outcome
 from product_index.errors import PictureMissing
 from product_index.product import Product
@@ -224,7 +224,7 @@ def test_the_same_pages_in_both_arms_have_no_effect(world: World) -> None:
 def test_the_truth_speaks_of_the_experiments_metrics(world: World) -> None:
     """Each name is a metric of the definition, so that the report can put truth beside estimate."""
     truth = true_effect(world, lambda *_: [], shoppers=10, seed=1, start=START)
-    (definition,) = (found for found in read_folder(None) if found.name == "uniecs-recall")
+    definition = load_experiments(None)["uniecs-recall"]
 
     assert truth.control.keys() <= {metric.name for metric in definition.metrics}
     assert {"ctr", "revenue_per_shopper", "clicks_per_shopper", "orders_per_shopper"} <= truth.control.keys()
