@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc  # type: ignore[import-untyped]
 import numpy as np
@@ -90,7 +91,7 @@ class MilvusVectorDatabase:
         self._asker = _Asker(uri, timeout_s)
         if self._folder is None:
             with self._asker("connecting"):
-                self._client = MilvusClient(uri, token=token, timeout=timeout_s)
+                self._client = MilvusClient(uri, token=token, timeout=timeout_s, **_manners(uri))
         else:
             self._client = _open_folder(self._folder, timeout_s)
         with self._asker("asking for the version"):
@@ -341,7 +342,7 @@ def _open_folder(folder: str, timeout_s: float) -> MilvusClient:
     with _folders_lock:
         try:
             Path(folder).parent.mkdir(parents=True, exist_ok=True)
-            client = MilvusClient(folder, timeout=timeout_s)
+            client = MilvusClient(folder, timeout=timeout_s, grpc_options=_NO_PINGS)
         except (MilvusException, OSError) as error:
             raise StoreUnavailable(
                 f"the index folder {folder} cannot be opened: another process holds it, or it is no "
@@ -368,6 +369,16 @@ def _local_folder(uri: str) -> str | None:
             f"MILVUS_URI is {uri!r}, must be a folder ending in .db or an address such as http://127.0.0.1:19530"
         )
     return str(Path(uri).absolute())
+
+
+# pymilvus pings an idle connection every 10 s, which milvus-lite takes for an attack:
+# it hangs up with "too many pings". On this machine nothing drops idle connections.
+_NO_PINGS = {"grpc.keepalive_time_ms": 2**31 - 1}
+
+
+def _manners(uri: str) -> dict[str, Any]:
+    is_here = urlsplit(uri).hostname in ("127.0.0.1", "localhost", "::1")
+    return {"grpc_options": _NO_PINGS} if is_here else {}
 
 
 def _mute_foreign_loggers() -> None:

@@ -78,13 +78,12 @@ def publish(
 def status() -> None:
     """Print how far the consumer and the archive are behind."""
     settings = read_settings()
-    adapter = build.kafka_adapter()
     asked = [
         (settings.consumer_group, [settings.changes_topic]),
         (settings.archive_group, [settings.exposures_topic, settings.outcomes_topic]),
     ]
     for group, topics in asked:
-        lags = adapter.lag(settings.connection(), topics, group=group)
+        lags = build.group_lag(settings.connection(), topics, group=group)
         print(f"{group}: {sum(one.behind for one in lags)} messages behind")
         for one in lags:
             done = "nothing" if one.committed is None else one.committed
@@ -92,7 +91,7 @@ def status() -> None:
                 f"  {one.partition.topic}/{one.partition.index}: "
                 f"acknowledged {done} of {one.end}, {one.behind} behind"
             )
-    dead = adapter.lag(
+    dead = build.group_lag(
         settings.connection(), [settings.changes_topic + SUFFIX], group=_replay_group(settings)
     )
     print(f"dead letters not replayed: {sum(one.behind for one in dead)}")

@@ -3,11 +3,12 @@
 The Kafka client, the encoder and the database load here and nowhere earlier.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from product_index import build as index_build
 from product_index.encoder import Encoder
@@ -23,6 +24,7 @@ from .change_log import MessageSink
 from .dead_letters import SUFFIX
 from .errors import InvalidSettings
 from .freshness import Arrival, FreshnessFile
+from .lag import PartitionLag, lag
 from .settings import Settings
 from .worker import Pace, Worker
 
@@ -132,6 +134,15 @@ def open_sink(settings: Settings) -> Iterator[MessageSink]:
         yield sink
     finally:
         sink.close()
+
+
+def group_lag(connection: Mapping[str, Any], topics: Sequence[str], *, group: str) -> list[PartitionLag]:
+    """How far a group is behind in each partition of these topics."""
+    reader = kafka_adapter().KafkaTopicReader(connection, topics, group=group)
+    try:
+        return lag(reader)
+    finally:
+        reader.close()
 
 
 def ensure_topics(settings: Settings, names: Sequence[str]) -> list[str]:

@@ -5,7 +5,6 @@ loop spin for ever. Its errors stop here. Commits are explicit, with a timeout,
 on the caller's thread; the rebalance listener only notes what was taken away.
 """
 
-import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,29 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import errors as failures
 from kafka.admin import NewTopic
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import (
-    AuthorizationError,
-    CommitFailedError,
-    FencedInstanceIdError,
-    GroupAuthorizationFailedError,
-    IllegalGenerationError,
-    IllegalStateError,
-    KafkaConfigurationError,
-    KafkaError,
-    KafkaTimeoutError,
-    MessageSizeTooLargeError,
-    RebalanceInProgressError,
-    RecordListTooLargeError,
-    SaslAuthenticationFailedError,
-    TopicAlreadyExistsError,
-    TopicAuthorizationFailedError,
-    UnknownMemberIdError,
-)
 from kafka.structs import OffsetAndMetadata
 
+from .addresses import wait_for_listener
 from .change_log import Message, Offsets, Outgoing, Partition
 from .dead_letters import SUFFIX
 from .errors import LogUnavailable, OwnershipLost, Refused
@@ -48,15 +31,21 @@ METADATA_TIMEOUT_MS = 20_000
 # A dead letter is the original and what happened to it: it must fit where the original did.
 DEAD_LETTER_MAX_BYTES = 10 * 2**20
 
-_LOST = (CommitFailedError, IllegalGenerationError, UnknownMemberIdError, FencedInstanceIdError)
+_LOST = (
+    failures.IllegalStateError,
+    failures.CommitFailedError,
+    failures.IllegalGenerationError,
+    failures.UnknownMemberIdError,
+    failures.FencedInstanceIdError,
+)
 _NO = (
-    AuthorizationError,
-    GroupAuthorizationFailedError,
-    KafkaConfigurationError,
-    MessageSizeTooLargeError,
-    RecordListTooLargeError,
-    SaslAuthenticationFailedError,
-    TopicAuthorizationFailedError,
+    failures.AuthorizationError,
+    failures.GroupAuthorizationFailedError,
+    failures.KafkaConfigurationError,
+    failures.MessageSizeTooLargeError,
+    failures.RecordListTooLargeError,
+    failures.SaslAuthenticationFailedError,
+    failures.TopicAuthorizationFailedError,
 )
 
 
@@ -135,15 +124,14 @@ class KafkaChangeLog:
                 if chosen:
                     self._client.commit(chosen, timeout_ms=COMMIT_TIMEOUT_MS)
                 break
-            except RebalanceInProgressError as error:
+            except failures.RebalanceInProgressError as error:
                 if time.monotonic() > give_up_at:
-                    raise OwnershipLost(f"the group did not settle within {COMMIT_TIMEOUT_MS} ms") from error
+                    raise OwnershipLost("the group did not settle in time") from error
                 self._settle()
-            except KafkaError as error:
+            except failures.KafkaError as error:
                 raise _ours(error, "committing") from error
         if len(chosen) < len(told):
-            lost = len(told) - len(chosen)
-            raise OwnershipLost(f"{lost} of {len(told)} partitions were taken over by the group")
+            raise OwnershipLost(f"{len(told) - len(chosen)} of {len(told)} partitions were taken over")
 
     def pause(self) -> None:
         """Take nothing new, stay a member."""
@@ -298,36 +286,6 @@ class KafkaMessageSink:
             self._client.close(timeout=self._timeout_s)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionLag:
-    """How far a group is behind in one partition."""
-
-    partition: Partition
-    committed: int | None
-    first: int
-    end: int
-
-    @property
-    def behind(self) -> int:
-        """How many messages are not acknowledged yet, of those still kept."""
-        return self.end - max(self.first, self.committed or 0)
-
-
-def lag(connection: Connection, topics: Sequence[str], *, group: str) -> list[PartitionLag]:
-    """How far a group is behind; asks without joining it."""
-    reader = KafkaTopicReader(connection, topics, group=group)
-    try:
-        told = []
-        for partition in reader.partitions():
-            first, end = reader.bounds(partition)
-            told.append(
-                PartitionLag(partition=partition, committed=reader.committed(partition), first=first, end=end)
-            )
-        return told
-    finally:
-        reader.close()
-
-
 def ensure_topics(connection: Connection, names: Sequence[str], *, partitions: int) -> list[str]:
     """Make the topics that are missing, one copy each, and return their names.
 
@@ -350,7 +308,7 @@ def ensure_topics(connection: Connection, names: Sequence[str], *, partitions: i
             )
             try:
                 admin.create_topics([topic], timeout_ms=METADATA_TIMEOUT_MS, wait_for_metadata=True)
-            except TopicAlreadyExistsError:
+            except failures.TopicAlreadyExistsError:
                 continue
             made.append(name)
     return made
@@ -404,29 +362,13 @@ def _common(connection: Connection) -> dict[str, Any]:
     A client of kafka-python that finds nobody leaves its sockets open.
     """
     options = {"bootstrap_timeout_ms": METADATA_TIMEOUT_MS, "client_id": "uniecs-online", **connection}
-    give_up_at = time.monotonic() + options["bootstrap_timeout_ms"] / 1000
-    while True:
-        try:
-            return _knock(options)
-        except OSError as error:
-            if time.monotonic() > give_up_at:
-                raise KafkaTimeoutError(f"nobody accepts a connection ({error})") from error
-            time.sleep(0.1)
-
-
-def _knock(options: dict[str, Any]) -> dict[str, Any]:
-    last: OSError | None = None
-    for address in options["bootstrap_servers"]:
-        host, _, port = address.rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]") or address, int(port)), timeout=5).close()
-        except OSError as error:
-            last = error
-        except ValueError:
-            raise KafkaConfigurationError(f"address {address!r} must be host:port") from None
-        else:
-            return options
-    raise last or KafkaConfigurationError("no address; set KAFKA_BOOTSTRAP to host:port")
+    try:
+        wait_for_listener(options["bootstrap_servers"], timeout_s=options["bootstrap_timeout_ms"] / 1000)
+    except ValueError as error:
+        raise failures.KafkaConfigurationError(str(error)) from None
+    except OSError as error:
+        raise failures.KafkaTimeoutError(f"nobody accepts a connection ({error})") from error
+    return options
 
 
 @contextmanager
@@ -443,7 +385,7 @@ def _administering(connection: Connection) -> Iterator[Any]:
 def _translated(doing: str, connection: Connection | None = None) -> Iterator[None]:
     try:
         yield
-    except (KafkaError, OSError) as error:
+    except (failures.KafkaError, OSError) as error:
         raise _ours(error, doing, connection) from error
 
 
@@ -455,6 +397,4 @@ def _ours(error: Exception, doing: str, connection: Connection | None = None) ->
         return OwnershipLost(said)
     if isinstance(error, _NO):
         return Refused(f"Kafka refused: {said}")
-    if isinstance(error, IllegalStateError):
-        return OwnershipLost(said)
     return LogUnavailable(f"Kafka did not answer: {said}; check KAFKA_BOOTSTRAP and that the broker runs")

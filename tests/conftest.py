@@ -4,12 +4,20 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
+import structlog
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Warnings are errors, but for those of foreign code that nobody here can mend."""
     # kafka-python 3.0 reads its schemas by a function that Python 3.11 and 3.12 deprecate.
     config.addinivalue_line("filterwarnings", "ignore:(read|open)_text is deprecated:DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def _own_logs() -> Iterator[None]:
+    """A program under test sends its log lines where it wants; the next test starts anew."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from product_index.errors import StoreUnavailable
 from product_index.product import ProductChange
 from product_index.refresh import Receipt
 from streaming.archive import Archiver
+from streaming.build import group_lag
 from streaming.change_log import Message, Outgoing, Partition
 from streaming.dead_letters import SUFFIX, replay
 from streaming.errors import LogUnavailable, OwnershipLost, Refused
@@ -26,7 +27,6 @@ from streaming.kafka import (
     KafkaTopicReader,
     broker_answers,
     ensure_topics,
-    lag,
 )
 from streaming.worker import Pace, Worker
 
@@ -95,7 +95,7 @@ def read_all(connection: dict[str, Any], topic: str) -> list[Message]:
 
 
 def behind(connection: dict[str, Any], topic: str) -> int:
-    return sum(one.behind for one in lag(connection, [topic], group=f"group-{topic}"))
+    return sum(one.behind for one in group_lag(connection, [topic], group=f"group-{topic}"))
 
 
 def test_bytes_headers_nulls_and_times_come_back_as_they_were(
@@ -205,7 +205,8 @@ def test_a_partition_that_was_taken_over_is_not_acknowledged_by_its_old_owner(
             beside.join()
         moved = theirs[0].source
         told = {
-            entry.partition: entry.committed for entry in lag(connection, [topic], group=f"group-{topic}")
+            entry.partition: entry.committed
+            for entry in group_lag(connection, [topic], group=f"group-{topic}")
         }
 
     assert told[moved] is None

@@ -15,8 +15,9 @@ import pytest
 from experiments.kafka_log import KafkaEventLog
 from product_index.embedding import spec_of
 from product_index.encoder import HashEncoder
+from streaming.build import group_lag
 from streaming.freshness import read_freshness
-from streaming.kafka import ensure_topics, lag
+from streaming.kafka import ensure_topics
 
 from .making import change_json, click, exposure
 
@@ -113,7 +114,7 @@ def test_a_consumer_that_is_killed_leaves_the_index_as_if_it_had_not_been(
     def behind() -> int:
         connection = {"bootstrap_servers": [programs.environment["KAFKA_BOOTSTRAP"]]}
         topic, group = programs.environment["CHANGES_TOPIC"], programs.environment["CONSUMER_GROUP"]
-        return sum(one.behind for one in lag(connection, [topic], group=group))
+        return sum(one.behind for one in group_lag(connection, [topic], group=group))
 
     published = programs.run("publish", "-", told=b"\n".join(first))
     assert (0, b"120 changes published") == (published.returncode, published.stdout[:21]), published.stderr
