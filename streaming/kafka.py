@@ -40,12 +40,10 @@ _LOST = (
 )
 _NO = (
     failures.AuthorizationError,
-    failures.GroupAuthorizationFailedError,
     failures.KafkaConfigurationError,
     failures.MessageSizeTooLargeError,
     failures.RecordListTooLargeError,
     failures.SaslAuthenticationFailedError,
-    failures.TopicAuthorizationFailedError,
 )
 
 
