@@ -10,7 +10,7 @@ finds on the same queries in the same run. Nothing here is tuned or stored.
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -119,13 +119,21 @@ def _held_out(name: str, file: Path, runtime: Runtime) -> None:
         recalls = " | ".join(f"{one.recall[k]:.3f}" for k in TOP)
         sizes = f"{one.queries} | {one.gallery}"
         print(f"| {one.query} | {one.candidate} | {sizes} | {recalls} | {one.mrr_at_10:.3f} |")
-    asked = {pair.query.text: pair.group for pair in pairs if pair.query.text}
-    offered = {pair.candidate.text: pair.group for pair in pairs if pair.candidate.text}
+    asked = _groups_by_text((pair.query.text, pair.group) for pair in pairs)
+    offered = _groups_by_text((pair.candidate.text, pair.group) for pair in pairs)
     if not asked or not offered:
         return
     weigh = _tf_idf(list(offered), _grams)
     ranks = best_ranks(weigh(list(asked)), weigh(list(offered)), list(asked.values()), list(offered.values()))
     print(f"| TF-IDF on characters | text | {len(asked)} | {len(offered)} | {_recalls(ranks)} | |")
+
+
+def _groups_by_text(sides: Iterable[tuple[str | None, str]]) -> dict[str, frozenset[str]]:
+    groups: dict[str, frozenset[str]] = {}
+    for text, group in sides:
+        if text:
+            groups[text] = groups.get(text, frozenset()) | {group}
+    return groups
 
 
 def _by_look(
