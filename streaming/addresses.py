@@ -7,6 +7,8 @@ import socket
 import time
 from collections.abc import Sequence
 
+from .errors import InvalidSettings
+
 CONNECT_TIMEOUT_S = 5.0
 ASK_EVERY_S = 0.1
 
@@ -19,11 +21,11 @@ def wait_for_listener(addresses: Sequence[str], *, timeout_s: float) -> None:
         timeout_s: how long to go on asking.
 
     Raises:
-        ValueError: an address is not `host:port`, or there is none.
+        InvalidSettings: an address is not `host:port`, or there is none.
         OSError: the last refusal.
     """
     if not addresses:
-        raise ValueError("no address; set KAFKA_BOOTSTRAP to host:port")
+        raise InvalidSettings("no address; set KAFKA_BOOTSTRAP to host:port")
     places = [_place(address) for address in addresses]
     give_up_at = time.monotonic() + timeout_s
     while True:
@@ -42,5 +44,5 @@ def wait_for_listener(addresses: Sequence[str], *, timeout_s: float) -> None:
 def _place(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"address {address!r} must be host:port, with a port from 1 to 65535")
+        raise InvalidSettings(f"address {address!r} must be host:port, with a port from 1 to 65535")
     return host.strip("[]"), int(port)

@@ -1,10 +1,10 @@
-"""Messages into batches: closed by size or by deadline, whichever is first.
+"""Messages into batches: closed by number, by bytes or by deadline, whichever is first.
 
 Pure: no clock, no I/O. A batch knows the offsets to acknowledge once it is done.
 Which change of a product wins is decided in `product_index.refresh`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .change_log import Message, Partition
@@ -26,11 +26,29 @@ class Batch:
         return {message.source: message.offset + 1 for message in self.messages}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worked:
+    """A batch that has been worked off.
+
+    Attributes:
+        outcomes: how many messages of each outcome.
+        offsets: per partition where it now stands, those acknowledged alone.
+        stages_s: how long each stage took, by name.
+    """
+
+    messages: int
+    outcomes: Mapping[str, int]
+    offsets: Mapping[Partition, int]
+    stages_s: Mapping[str, float]
+
+
 class Batcher:
     """Collects messages until there are enough, or the first has waited enough."""
 
-    def __init__(self, *, max_size: int, max_wait_s: float) -> None:
+    def __init__(self, *, max_size: int, max_wait_s: float, max_bytes: int = 32 * 2**20) -> None:
         self._max_size = max_size
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._max_wait_s = max_wait_s
         self._messages: list[Message] = []
         self._began_s: float | None = None
@@ -45,6 +63,7 @@ class Batcher:
         if messages and self._began_s is None:
             self._began_s = now_s
         self._messages += messages
+        self._bytes += sum(len(one.key or b"") + len(one.value or b"") for one in messages)
 
     def wait_s(self, *, now_s: float, idle_s: float) -> float:
         """How long to wait for more: until the deadline, or `idle_s` while there is nothing."""
@@ -54,10 +73,11 @@ class Batcher:
 
     def is_due(self, *, now_s: float) -> bool:
         """Whether the batch is closed."""
-        return self.room <= 0 or (self._began_s is not None and now_s >= self._began_s + self._max_wait_s)
+        full = self.room <= 0 or self._bytes >= self._max_bytes
+        return full or (self._began_s is not None and now_s >= self._began_s + self._max_wait_s)
 
     def take(self) -> Batch:
         """Return what there is and start anew."""
         batch = Batch(tuple(self._messages))
-        self._messages, self._began_s = [], None
+        self._messages, self._began_s, self._bytes = [], None, 0
         return batch

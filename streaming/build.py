@@ -20,11 +20,14 @@ from product_index.settings import read_settings as read_index_settings
 from product_index.vector_store import VectorDatabase, VectorStore
 
 from .archive import Archiver
-from .change_log import MessageSink
+from .change_log import Message, MessageSink
 from .dead_letters import SUFFIX
+from .debezium import change_from_row
 from .errors import InvalidSettings
+from .events import decode_change
 from .freshness import Arrival, FreshnessFile
 from .lag import PartitionLag, lag
+from .mapping import read_mapping
 from .settings import Settings
 from .worker import Pace, Worker
 
@@ -80,6 +83,7 @@ def open_worker(settings: Settings, *, freshness_log: Path | None = None) -> Ite
     """A worker on the real change log and the real index; closed at the end, whatever happens."""
     client = kafka_adapter()
     connection = settings.connection()
+    read = change_reader(settings)
     index = read_index_settings()
     with ExitStack() as closing:
         encoder = index_build.build_encoder(index)
@@ -95,6 +99,7 @@ def open_worker(settings: Settings, *, freshness_log: Path | None = None) -> Ite
             group=settings.consumer_group,
             instance_id=settings.consumer_instance_id,
             session_timeout_s=settings.consumer_session_timeout_s,
+            max_poll_interval_s=settings.consumer_max_poll_interval_s,
         )
         closing.callback(changes.close)
         arrived: Callable[[Sequence[Arrival]], None] = (
@@ -105,8 +110,21 @@ def open_worker(settings: Settings, *, freshness_log: Path | None = None) -> Ite
             sink=sink,
             apply=FollowAlias(database, index.product_alias, encoder, pictures),
             pace=Pace(batch_size=settings.batch_size, batch_wait_s=settings.batch_wait_s),
+            read=read,
             arrived=arrived,
         )
+
+
+def change_reader(settings: Settings) -> Callable[[Message], ProductChange | None]:
+    """What makes changes of messages: our own form, or by a mapping also rows of a table.
+
+    Raises:
+        InvalidSettings: the mapping cannot be read.
+    """
+    if settings.changes_mapping is None:
+        return decode_change
+    mapping = read_mapping(settings.changes_mapping)
+    return lambda message: change_from_row(message, mapping)
 
 
 @contextmanager

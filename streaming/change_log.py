@@ -7,7 +7,7 @@ from any offset; `MessageSink` writes. Bytes in, bytes out: what they mean is
 
 import zlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -80,8 +80,12 @@ class ChangeLog(Protocol):
         """
         ...
 
-    def pause(self) -> None:
-        """Take nothing new, stay a member."""
+    def owns(self, partition: Partition) -> bool:
+        """Whether a partition has been ours without a break since it was last polled."""
+        ...
+
+    def pause(self, working: Callable[[], bool] = lambda: False) -> None:
+        """Take nothing new, stay a member; what is asked back is kept while `working()`, within a budget."""
         ...
 
     def heartbeat(self) -> None:
@@ -226,7 +230,11 @@ class InMemoryChangeLog:
         for partition, offset in offsets.items():
             self._topics.committed[self._group, partition] = offset
 
-    def pause(self) -> None:
+    def owns(self, partition: Partition) -> bool:
+        """Nobody takes anything away from the only member."""
+        return partition in self._positions
+
+    def pause(self, working: Callable[[], bool] = lambda: False) -> None:
         """Take nothing new."""
         self._paused = True
 

@@ -1,15 +1,26 @@
 """What cannot be used is set aside whole, with the reason, and can be put back.
 
 A dead letter keeps the original key, value and headers; what happened is told
-in headers of its own, so that nothing has to be parsed to read it.
+in headers of its own, so that nothing has to be parsed to read it. What is too
+large to be kept whole is cut, says so, and lies whole where it was read.
 """
 
+import hashlib
+from dataclasses import replace
 from datetime import datetime
+
+import structlog
 
 from .change_log import Message, MessageSink, Offsets, Outgoing, TopicReader
 
 SUFFIX = ".dead"
 PREFIX = "dead."
+CUT = PREFIX + "cut"
+# Twice what is read as a change: larger ones are kept by their beginning alone.
+KEPT_BYTES = 2 * 2**20
+CUT_TO_BYTES = 4 * 2**10
+
+log = structlog.get_logger()
 
 
 def dead_letter(message: Message, *, stage: str, reason: str, now: datetime) -> Outgoing:
@@ -29,7 +40,26 @@ def dead_letter(message: Message, *, stage: str, reason: str, now: datetime) -> 
     }
     ours = tuple((PREFIX + name, text.encode("utf-8", "replace")) for name, text in told.items())
     kept = tuple(header for header in message.headers if not header[0].startswith(PREFIX))
-    return Outgoing(topic=message.topic + SUFFIX, key=message.key, value=message.value, headers=kept + ours)
+    whole = Outgoing(topic=message.topic + SUFFIX, key=message.key, value=message.value, headers=kept + ours)
+    held = [message.key or b"", message.value or b"", *(value for _name, value in kept)]
+    return whole if sum(map(len, held)) <= KEPT_BYTES else cut(whole)
+
+
+def cut(letter: Outgoing) -> Outgoing:
+    """Return a dead letter that surely fits: the beginning of it, its size and its SHA-256.
+
+    The whole message lies at `dead.topic`, `dead.partition`, `dead.offset` for
+    as long as that topic keeps it.
+    """
+    value = letter.value or b""
+    told = f"{len(value)} bytes, sha256 {hashlib.sha256(value).hexdigest()}"
+    ours = [header for header in letter.headers if header[0].startswith(PREFIX) and header[0] != CUT]
+    return replace(
+        letter,
+        key=None if letter.key is None else letter.key[:CUT_TO_BYTES],
+        value=None if letter.value is None else value[:CUT_TO_BYTES],
+        headers=(*ours, (CUT, told.encode())),
+    )
 
 
 def revive(message: Message) -> Outgoing:
@@ -43,6 +73,7 @@ def revive(message: Message) -> Outgoing:
 def replay(reader: TopicReader, sink: MessageSink, *, max_messages: int = 500) -> int:
     """Put back what is set aside and was not put back before; return how many.
 
+    One that was cut is passed over, with a line in the log: publish it anew.
     Stops at the end as it was at the start, so that a message that fails again
     is not put back for ever. Older versions cannot win: the index is guarded.
     """
@@ -62,9 +93,25 @@ def replay(reader: TopicReader, sink: MessageSink, *, max_messages: int = 500) -
         ]
         if not messages:  # the broker is slow, or has dropped them: the next replay goes on from here
             break
-        sink.send([revive(message) for message in messages])
+        whole = [message for message in messages if not _is_cut(message)]
+        sink.send([revive(message) for message in whole])
         done: Offsets = {message.source: message.offset + 1 for message in messages}
         reader.commit(done)  # only now
         ends = {partition: end for partition, end in ends.items() if done.get(partition, 0) < end}
-        put_back += len(messages)
+        put_back += len(whole)
     return put_back
+
+
+def _is_cut(message: Message) -> bool:
+    told = dict(message.headers)
+    if CUT not in told:
+        return False
+    log.warning(
+        "not_put_back",
+        reason="only its beginning was kept; correct the source and publish it anew",
+        partition=message.partition,
+        offset=message.offset,
+        **{name: told[PREFIX + name].decode() for name in ("topic", "stage") if PREFIX + name in told},
+        was=told[CUT].decode(),
+    )
+    return True

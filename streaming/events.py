@@ -20,6 +20,9 @@ SCHEMA_VERSION = 1
 OPERATIONS = ("upsert", "delete")
 # How much of a bad value a message repeats.
 SHOWN_CHARACTERS = 120
+# A product in full is some kilobytes; a megabyte is what brokers take unless told otherwise.
+MAX_VALUE_BYTES = 2**20
+MAX_KEY_BYTES = 4 * 2**10
 
 
 def decode_change(message: Message) -> ProductChange:
@@ -30,11 +33,35 @@ def decode_change(message: Message) -> ProductChange:
     Raises:
         Unreadable: it breaks the contract.
     """
+    check_size(message)
     key = _key(message)
     if message.value is None:
-        occurred_at = datetime.fromtimestamp(message.timestamp_ms / 1000, tz=UTC)
-        return _checked(product_id=key, version=None, occurred_at=occurred_at, product=None)
+        return removal(key, message)
     return change_from_json(message.value, key=key)
+
+
+def removal(product_id: str, message: Message) -> ProductChange:
+    """Return the removal without a version that a null value stands for.
+
+    Raises:
+        Unreadable: the id breaks the contract.
+    """
+    occurred_at = datetime.fromtimestamp(message.timestamp_ms / 1000, tz=UTC)
+    return _checked(product_id=product_id, version=None, occurred_at=occurred_at, product=None)
+
+
+def check_size(message: Message) -> None:
+    """Refuse what is too large to be a product, before anything is parsed.
+
+    Raises:
+        Unreadable: with the size and the limit.
+    """
+    for name, held, most in (("key", message.key, MAX_KEY_BYTES), ("value", message.value, MAX_VALUE_BYTES)):
+        if held is not None and len(held) > most:
+            raise Unreadable(
+                f"the {name} has {len(held):,} bytes, at most {most:,} are read; "
+                "send pictures and documents by their address, not inside the change"
+            )
 
 
 def change_from_json(value: bytes, *, key: str | None = None) -> ProductChange:
@@ -43,22 +70,30 @@ def change_from_json(value: bytes, *, key: str | None = None) -> ProductChange:
     Raises:
         Unreadable: it breaks the contract.
     """
-    fields = _fields(value)
+    return change_from_fields(json_object(value), key=key)
+
+
+def change_from_fields(fields: Mapping[str, Any], *, key: str | None = None) -> ProductChange:
+    """Return the change that the fields of the contract tell.
+
+    Raises:
+        Unreadable: they break the contract.
+    """
     schema = fields.get("schema_version")
     if schema != SCHEMA_VERSION or isinstance(schema, bool):
         raise UnknownSchema(
-            f"schema_version is {_shown(schema)}, this program reads {SCHEMA_VERSION}; "
+            f"schema_version is {shown(schema)}, this program reads {SCHEMA_VERSION}; "
             "publish in that version, or upgrade the consumer and replay"
         )
     product_id = _required(fields, "product_id", str, "a string")
     if key is not None and key != product_id:
         raise Unreadable(
-            f"key {_shown(key)} differs from product_id {_shown(product_id)}; "
+            f"key {shown(key)} differs from product_id {shown(product_id)}; "
             "key messages by product_id, so that one partition keeps the order of a product"
         )
     operation = fields.get("op")
     if operation not in OPERATIONS:
-        raise Unreadable(f"op is {_shown(operation)}, must be one of {', '.join(OPERATIONS)}")
+        raise Unreadable(f"op is {shown(operation)}, must be one of {', '.join(OPERATIONS)}")
     version = _required(fields, "version", int, "a whole number that rises per product")
     occurred_at = _moment(fields)
     product = None
@@ -104,17 +139,22 @@ def _key(message: Message) -> str:
         raise Unreadable(f"key {message.key[:SHOWN_CHARACTERS]!r} is not UTF-8; use the product_id") from None
 
 
-def _fields(value: bytes) -> dict[str, Any]:
+def json_object(value: bytes) -> dict[str, Any]:
+    """Return the fields of a JSON object.
+
+    Raises:
+        Unreadable: it is not JSON in UTF-8, or no object.
+    """
     try:
         fields = json.loads(value, parse_constant=_no_constant)
         if b"\\u" in value:  # half a surrogate pair is no text that a store could keep
             json.dumps(fields, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise Unreadable(
-            f"the value is not JSON in UTF-8 ({error}): {_shown(value)}; publish one JSON object per message"
+            f"the value is not JSON in UTF-8 ({error}): {shown(value)}; publish one JSON object per message"
         ) from error
     if not isinstance(fields, dict):
-        raise Unreadable(f"the value is {_kind(fields)}, must be a JSON object: {_shown(value)}")
+        raise Unreadable(f"the value is {_kind(fields)}, must be a JSON object: {shown(value)}")
     return fields
 
 
@@ -122,11 +162,11 @@ def _product(product_id: str, fields: Mapping[str, Any]) -> Product:
     attributes = _optional(fields, "attributes", dict, "an object", {})
     for name, value in attributes.items():
         if not isinstance(value, str):
-            raise Unreadable(f"attribute {_shown(name)} is {_shown(value)}, must be a string")
+            raise Unreadable(f"attribute {shown(name)} is {shown(value)}, must be a string")
     image_uris = _optional(fields, "image_uris", list, "a list of strings", [])
     for uri in image_uris:
         if not isinstance(uri, str):
-            raise Unreadable(f"image_uris holds {_shown(uri)}, must hold strings")
+            raise Unreadable(f"image_uris holds {shown(uri)}, must hold strings")
     try:
         return Product(
             product_id=product_id,
@@ -160,9 +200,9 @@ def _moment(fields: Mapping[str, Any]) -> datetime:
         if moment.tzinfo is not None:
             moment.astimezone(UTC)  # the edge of the calendar has no UTC
     except (ValueError, OverflowError):
-        raise Unreadable(f"occurred_at is {_shown(told)}, must be a time like 2026-11-20T10:00:00Z") from None
+        raise Unreadable(f"occurred_at is {shown(told)}, must be a time like 2026-11-20T10:00:00Z") from None
     if moment.tzinfo is None:
-        raise Unreadable(f"occurred_at {_shown(told)} has no time zone; end it in Z or +hh:mm")
+        raise Unreadable(f"occurred_at {shown(told)} has no time zone; end it in Z or +hh:mm")
     return moment
 
 
@@ -171,11 +211,11 @@ def _price(fields: Mapping[str, Any]) -> float | None:
     if price is None:
         return None
     if isinstance(price, bool) or not isinstance(price, int | float):
-        raise Unreadable(f"price is {_shown(price)}, must be a number or null")
+        raise Unreadable(f"price is {shown(price)}, must be a number or null")
     try:
         return float(price)
     except OverflowError:
-        raise Unreadable(f"price is {_shown(price)}, larger than any number a store keeps") from None
+        raise Unreadable(f"price is {shown(price)}, larger than any number a store keeps") from None
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:
@@ -188,7 +228,7 @@ def _optional(fields: Mapping[str, Any], name: str, kind: type, rule: str, absen
     if value is None:
         return absent
     if not isinstance(value, kind):
-        raise Unreadable(f"{name} is {_shown(value)}, must be {rule} or null")
+        raise Unreadable(f"{name} is {shown(value)}, must be {rule} or null")
     return value
 
 
@@ -197,7 +237,7 @@ def _required(fields: Mapping[str, Any], name: str, kind: type, rule: str) -> An
     if value is None:
         raise Unreadable(f"there is no {name}; every change needs one: {rule}")
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise Unreadable(f"{name} is {_shown(value)}, must be {rule}")
+        raise Unreadable(f"{name} is {shown(value)}, must be {rule}")
     return value
 
 
@@ -209,6 +249,12 @@ def _kind(value: object) -> str:
     return "null" if value is None else f"a {type(value).__name__}"
 
 
-def _shown(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= SHOWN_CHARACTERS else shown[:SHOWN_CHARACTERS] + "..."
+def shown(value: object) -> str:
+    """A value as a message repeats it: cut, so that a reason stays one line."""
+    if isinstance(value, str | bytes):
+        value = value[: SHOWN_CHARACTERS + 1]
+    try:
+        said = repr(value)
+    except RecursionError:
+        return f"{_kind(value)} nested too deeply to show"
+    return said if len(said) <= SHOWN_CHARACTERS else said[:SHOWN_CHARACTERS] + "..."

@@ -22,7 +22,8 @@ class Arrival:
 
     Attributes:
         outcome: `new`, `text`, `picture`, `scalar`, `unchanged`, `delete`, `stale`,
-            `superseded`, `failed`, or `poison` where it could not be read.
+            `superseded`, `failed`, `poison` where it could not be read, or `skipped`
+            where it asked for nothing.
         occurred_at_ms: when the source changed; when it was written, where that cannot be read.
         searchable_at_ms: when the store had answered for it.
     """

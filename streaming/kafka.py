@@ -2,19 +2,19 @@
 
 Bytes in and bytes out: a deserializer that raises makes kafka-python's fetch
 loop spin for ever. Its errors stop here. Commits are explicit, with a timeout,
-on the caller's thread; the rebalance listener only notes what was taken away.
+on the caller's thread. The rebalance listener notes what is taken away, after
+the work at hand is done: two owners writing at once could set a row back.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka import errors as failures
 from kafka.admin import NewTopic
-from kafka.consumer.subscription_state import ConsumerRebalanceListener
+from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.structs import OffsetAndMetadata
 
@@ -28,27 +28,26 @@ Connection = Mapping[str, Any]
 
 COMMIT_TIMEOUT_MS = 10_000
 METADATA_TIMEOUT_MS = 20_000
+# Of all partitions together, and of each; one larger message comes alone. The rest waits at the broker.
+FETCH_BYTES, PARTITION_FETCH_BYTES = 16 * 2**20, 4 * 2**20
+# The share of the poll interval for which a rebalance waits for the work at hand.
+REVOKE_BUDGET = 0.2
 # A dead letter is the original and what happened to it: it must fit where the original did.
 DEAD_LETTER_MAX_BYTES = 10 * 2**20
 
+# fmt: off
 _LOST = (
-    failures.IllegalStateError,
-    failures.CommitFailedError,
-    failures.IllegalGenerationError,
-    failures.UnknownMemberIdError,
-    failures.FencedInstanceIdError,
+    failures.IllegalStateError, failures.CommitFailedError, failures.IllegalGenerationError,
+    failures.UnknownMemberIdError, failures.FencedInstanceIdError,
 )
 _NO = (
-    failures.AuthorizationError,
-    failures.KafkaConfigurationError,
-    failures.MessageSizeTooLargeError,
-    failures.RecordListTooLargeError,
-    failures.SaslAuthenticationFailedError,
+    failures.AuthorizationError, failures.KafkaConfigurationError, failures.MessageSizeTooLargeError,
+    failures.RecordListTooLargeError, failures.SaslAuthenticationFailedError,
 )
+# fmt: on
 
 
-@dataclass(frozen=True, slots=True)
-class _Fetched:
+class _Fetched(NamedTuple):
     """A message, and how often its partition had been taken away from us before."""
 
     message: Message
@@ -59,8 +58,8 @@ class _Fetched:
 class KafkaChangeLog:
     """A member of a consumer group.
 
-    `max_poll_interval_ms` bounds how long a member may work on a batch; a batch of
-    64 is far below it. Heartbeats come from the client's own thread meanwhile.
+    Whoever works longer than `max_poll_interval_s` on a batch must `pause` and call
+    `heartbeat` meanwhile. Heartbeats to the broker come from the client's own thread.
     """
 
     def __init__(
@@ -71,30 +70,27 @@ class KafkaChangeLog:
         group: str,
         instance_id: str | None = None,
         session_timeout_s: float = 10.0,
-        max_poll_records: int = 128,
+        max_poll_interval_s: float = 300.0,
     ) -> None:
         self._early: list[_Fetched] = []
         self._paused = False
+        self._working: Callable[[], bool] = lambda: False
         # How often a partition was taken away, and the count when it was last polled.
         self._taken: dict[TopicPartition, int] = {}
         self._polled_at: dict[TopicPartition, int] = {}
         with _translated(f"joining group {group!r}", connection):
-            self._client = KafkaConsumer(
-                **_common(connection),
-                group_id=group,
+            self._client = _consumer(
+                connection,
+                group,
                 group_instance_id=instance_id,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
                 partition_assignment_strategy=[CooperativeStickyAssignor],
-                max_poll_records=max_poll_records,
-                max_poll_interval_ms=300_000,
+                max_poll_records=128,
+                max_poll_interval_ms=int(max_poll_interval_s * 1000),
                 session_timeout_ms=int(session_timeout_s * 1000),
                 heartbeat_interval_ms=int(session_timeout_s * 1000 / 4),
-                max_partition_fetch_bytes=4 * 2**20,
-                fetch_max_wait_ms=100,
-                allow_auto_create_topics=False,
             )
-            self._client.subscribe(list(topics), listener=_Listener(self._taken))
+            listener = _Listener(self._taken, self._done, max_poll_interval_s * REVOKE_BUDGET)
+            self._client.subscribe(list(topics), listener=listener)
 
     def poll(self, *, timeout_s: float, max_messages: int) -> list[Message]:
         """What came, in order per partition; empty after the time."""
@@ -108,16 +104,10 @@ class KafkaChangeLog:
 
     def commit(self, offsets: Offsets) -> None:
         """Acknowledge; only what is still ours since it was polled."""
-        told = {TopicPartition(one.topic, one.index): offset for one, offset in offsets.items()}
-        polled_at = {key: self._polled_at.get(key) for key in told}
         give_up_at = time.monotonic() + COMMIT_TIMEOUT_MS / 1000
         while True:
-            ours = self._client.assignment()
-            chosen = {
-                key: OffsetAndMetadata(offset, "", -1)
-                for key, offset in told.items()
-                if key in ours and polled_at[key] == self._taken.get(key, 0)
-            }
+            ours = {one: offset for one, offset in offsets.items() if self.owns(one)}
+            chosen = {_key(one): OffsetAndMetadata(offset, "", -1) for one, offset in ours.items()}
             try:
                 if chosen:
                     self._client.commit(chosen, timeout_ms=COMMIT_TIMEOUT_MS)
@@ -128,11 +118,17 @@ class KafkaChangeLog:
                 self._settle()
             except failures.KafkaError as error:
                 raise _ours(error, "committing") from error
-        if len(chosen) < len(told):
-            raise OwnershipLost(f"{len(told) - len(chosen)} of {len(told)} partitions were taken over")
+        if len(ours) < len(offsets):
+            raise OwnershipLost(f"{len(offsets) - len(ours)} of {len(offsets)} partitions were taken over")
 
-    def pause(self) -> None:
-        """Take nothing new, stay a member."""
+    def owns(self, partition: Partition) -> bool:
+        """Whether it has been ours without a break since it was last polled."""
+        key = _key(partition)
+        return key in self._client.assignment() and self._polled_at.get(key) == self._taken.get(key, 0)
+
+    def pause(self, working: Callable[[], bool] = lambda: False) -> None:
+        """Take nothing new, stay a member; a rebalance waits for the work, within its budget."""
+        self._working = working
         self._paused = True
         self._client.pause(*self._client.assignment())
 
@@ -151,6 +147,12 @@ class KafkaChangeLog:
         """Leave the group at once, so that others need not wait for the session's end."""
         with _translated("leaving the group"):
             self._client.close(autocommit=False, timeout_ms=COMMIT_TIMEOUT_MS)
+
+    async def _done(self, within_s: float) -> None:
+        """Return when nobody works; on the client's own thread, whose clock this sleeps by."""
+        give_up_at = time.monotonic() + within_s
+        while self._working() and time.monotonic() < give_up_at:
+            await self._client._net.sleep(0.02)
 
     def _settle(self) -> None:
         """The group is meeting: a poll joins it."""
@@ -180,16 +182,7 @@ class KafkaTopicReader:
         self._connection = connection
         self._topics = topics
         with _translated("connecting", connection):
-            self._client = KafkaConsumer(
-                **_common(connection),
-                group_id=group,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                max_poll_records=5_000,
-                max_partition_fetch_bytes=8 * 2**20,
-                fetch_max_wait_ms=100,
-                allow_auto_create_topics=False,
-            )
+            self._client = _consumer(connection, group, max_poll_records=5_000)
             found = [(topic, self._client.partitions_for_topic(topic) or set()) for topic in topics]
         self._partitions = [
             TopicPartition(topic, index) for topic, indexes in found for index in sorted(indexes)
@@ -208,7 +201,7 @@ class KafkaTopicReader:
 
     def bounds(self, partition: Partition) -> tuple[int, int]:
         """The first offset that is kept and the next to be written."""
-        key = TopicPartition(partition.topic, partition.index)
+        key = _key(partition)
         with _translated("asking for offsets"):
             first = self._client.beginning_offsets([key], timeout_ms=METADATA_TIMEOUT_MS)[key]
             end = self._client.end_offsets([key], timeout_ms=METADATA_TIMEOUT_MS)[key]
@@ -216,14 +209,13 @@ class KafkaTopicReader:
 
     def committed(self, partition: Partition) -> int | None:
         """The offset acknowledged last."""
-        key = TopicPartition(partition.topic, partition.index)
         with _translated("asking for offsets"):
-            offset: int | None = self._client.committed(key, timeout_ms=METADATA_TIMEOUT_MS)
+            offset: int | None = self._client.committed(_key(partition), timeout_ms=METADATA_TIMEOUT_MS)
         return None if offset is None or offset < 0 else offset
 
     def seek(self, partition: Partition, offset: int) -> None:
         """Read on from this offset."""
-        self._client.seek(TopicPartition(partition.topic, partition.index), offset)
+        self._client.seek(_key(partition), offset)
 
     def poll(self, *, timeout_s: float, max_messages: int) -> list[Message]:
         """What came, in order per partition; empty after the time."""
@@ -233,10 +225,7 @@ class KafkaTopicReader:
 
     def commit(self, offsets: Offsets) -> None:
         """Acknowledge everything before these offsets."""
-        told = {
-            TopicPartition(partition.topic, partition.index): OffsetAndMetadata(offset, "", -1)
-            for partition, offset in offsets.items()
-        }
+        told = {_key(one): OffsetAndMetadata(offset, "", -1) for one, offset in offsets.items()}
         with _translated("committing"):
             self._client.commit(told, timeout_ms=COMMIT_TIMEOUT_MS)
 
@@ -267,12 +256,7 @@ class KafkaMessageSink:
         """Return once the log has answered for all of them; `flush` alone would not tell."""
         with _translated("writing"):
             futures = [
-                self._client.send(
-                    one.topic,
-                    key=one.key,
-                    value=one.value,
-                    headers=[(name, value or b"") for name, value in one.headers],
-                )
+                self._client.send(one.topic, key=one.key, value=one.value, headers=list(one.headers))
                 for one in messages
             ]
             for future in futures:
@@ -301,9 +285,7 @@ def ensure_topics(connection: Connection, names: Sequence[str], *, partitions: i
             if name in there:
                 continue
             configs = {"max.message.bytes": str(DEAD_LETTER_MAX_BYTES)} if name.endswith(SUFFIX) else {}
-            topic = NewTopic(
-                name=name, num_partitions=partitions, replication_factor=-1, topic_configs=configs
-            )
+            topic = NewTopic(name, num_partitions=partitions, replication_factor=-1, topic_configs=configs)
             try:
                 admin.create_topics([topic], timeout_ms=METADATA_TIMEOUT_MS, wait_for_metadata=True)
             except failures.TopicAlreadyExistsError:
@@ -322,21 +304,42 @@ def broker_answers(bootstrap: str, *, timeout_s: float) -> bool:
         return False
 
 
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # the client has no types
-    """Runs on the client's network thread: it may note, and nothing else."""
+class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc] # the client has no types
+    """Runs on the client's network thread: it may wait by awaiting, note, and nothing else."""
 
-    def __init__(self, taken: dict[TopicPartition, int]) -> None:
-        self._taken = taken
+    def __init__(self, taken: dict[TopicPartition, int], done: Callable[..., Any], budget_s: float) -> None:
+        self._taken, self._done, self._budget_s = taken, done, budget_s
 
-    def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
-        for key in revoked:
+    async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
+        if revoked:  # another gets them when this returns
+            await self._done(self._budget_s)
+        await self.on_partitions_lost(revoked)
+
+    async def on_partitions_lost(self, lost: Sequence[TopicPartition]) -> None:
+        for key in lost:
             self._taken[key] = self._taken.get(key, 0) + 1
 
-    def on_partitions_lost(self, lost: Sequence[TopicPartition]) -> None:
-        self.on_partitions_revoked(lost)
-
-    def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
+    async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
         pass
+
+
+def _consumer(connection: Connection, group: str, **more: Any) -> Any:
+    """A consumer that acknowledges only when told, starts at the beginning, and makes no topic."""
+    return KafkaConsumer(
+        **_common(connection),
+        group_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_bytes=FETCH_BYTES,
+        max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
+        fetch_max_wait_ms=100,
+        allow_auto_create_topics=False,
+        **more,
+    )
+
+
+def _key(partition: Partition) -> TopicPartition:
+    return TopicPartition(partition.topic, partition.index)
 
 
 def _messages(records: Sequence[Any]) -> list[Message]:
@@ -360,12 +363,7 @@ def _common(connection: Connection) -> dict[str, Any]:
     A client of kafka-python that finds nobody leaves its sockets open.
     """
     options = {"bootstrap_timeout_ms": METADATA_TIMEOUT_MS, "client_id": "uniecs-online", **connection}
-    try:
-        wait_for_listener(options["bootstrap_servers"], timeout_s=options["bootstrap_timeout_ms"] / 1000)
-    except ValueError as error:
-        raise failures.KafkaConfigurationError(str(error)) from None
-    except OSError as error:
-        raise failures.KafkaTimeoutError(f"nobody accepts a connection ({error})") from error
+    wait_for_listener(options["bootstrap_servers"], timeout_s=options["bootstrap_timeout_ms"] / 1000)
     return options
 
 

@@ -31,12 +31,16 @@ class Settings(BaseSettings):
     kafka_ssl_password: SecretStr | None = None
 
     changes_topic: str = "product-changes"
+    # A TOML file where the topic carries rows of a table (Debezium): docs/schemas/debezium.toml.
+    changes_mapping: Path | None = None
     exposures_topic: str = "search-exposures"
     outcomes_topic: str = "search-outcomes"
     consumer_group: str = "uniecs-index"
     # A fixed name per consumer lets a restart take its partitions back without a rebalance.
     consumer_instance_id: str | None = None
     consumer_session_timeout_s: float = Field(default=10.0, ge=6.0, le=300.0)
+    # A member that does not poll for so long loses its partitions; a slow batch is no reason, see patience.
+    consumer_max_poll_interval_s: float = Field(default=300.0, ge=6.0, le=3600.0)
     archive_group: str = "uniecs-archive"
     # Of topics that are missing and made by us; one consumer at most per partition.
     topic_partitions: int = Field(default=6, ge=1, le=1000)

@@ -3,9 +3,10 @@
 Each round, in this order and no other:
 
 1. collect a batch, by size or deadline (stay in the group while waiting);
-2. decode; what cannot be read is set aside with its bytes;
+2. leave out partitions that were taken away meanwhile: they come to their new
+   owner; decode the rest; what cannot be read is set aside with its bytes;
 3. apply: one call that decides, embeds and returns once the store has answered;
-   while store or pictures do not answer: pause, back off, try the same again;
+   while it works, and while store or pictures do not answer, stay in the group;
 4. flush what is set aside, and wait for the log's answer;
 5. acknowledge the offsets, last. A crash before this point brings the batch
    again, which changes nothing: rows are keyed by product and guarded by version.
@@ -19,30 +20,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
-from typing import TypeVar
 
 import structlog
 
-from product_index.errors import Invalid, Unembeddable, UnknownCollection
-from product_index.errors import Retryable as IndexRetryable
+from product_index.errors import Invalid, Unembeddable
 from product_index.product import ProductChange
 from product_index.refresh import Receipt, coalesce
 
-from .batching import Batch, Batcher
-from .change_log import ChangeLog, Message, MessageSink, Outgoing
-from .dead_letters import dead_letter
-from .errors import LogUnavailable, OwnershipLost, Retryable, Unreadable
+from .batching import Batch, Batcher, Worked
+from .change_log import ChangeLog, Message, MessageSink, Offsets, Outgoing
+from .dead_letters import cut, dead_letter
+from .errors import LogUnavailable, OwnershipLost, Refused, Unreadable
 from .events import decode_change
 from .freshness import Arrival
+from .patience import Patience, Stopped
 
 log = structlog.get_logger()
-
-# While the store is away the group must hear from us more often than its session ends.
-HEARTBEAT_S = 0.5
-# The name of a collection may not resolve for a moment, or until the first build of the index.
-WORTH_WAITING = (IndexRetryable, UnknownCollection, Retryable)
-
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +43,7 @@ class Pace:
     """How the worker paces itself.
 
     Attributes:
-        batch_size: one call of the encoder; small enough that a batch never
-            comes near the interval in which the group wants a poll (300 s).
+        batch_size: one call of the encoder.
         batch_wait_s: how long the first message of a batch waits for company.
         idle_s: how long one poll waits while there is nothing.
         backoff_s: the first pause when something does not answer; it doubles.
@@ -80,8 +72,17 @@ class _Read:
     change: ProductChange
 
 
-class _Stopped(Exception):
-    """Told to stop while something did not answer; the batch will come again."""
+class _Watch:
+    """How long each stage of a batch took."""
+
+    def __init__(self, steady_s: Callable[[], float]) -> None:
+        self.laps_s: dict[str, float] = {}
+        self._steady_s = steady_s
+        self._since_s = steady_s()
+
+    def lap(self, stage: str) -> None:
+        now_s = self._steady_s()
+        self.laps_s[stage], self._since_s = now_s - self._since_s, now_s
 
 
 class Worker:
@@ -91,7 +92,9 @@ class Worker:
         changes: our share of the log.
         sink: where dead letters go.
         apply: brings the index up to some changes; returns once the store has answered.
+        read: what a message says; None where it asks for nothing.
         arrived: told what became searchable, after the acknowledgement.
+        worked: told what each batch took.
         now, steady_s, sleep, chance: clock, stop-watch, patience and jitter.
     """
 
@@ -102,6 +105,8 @@ class Worker:
         sink: MessageSink,
         apply: Callable[[Sequence[ProductChange]], Receipt],
         pace: Pace | None = None,
+        read: Callable[[Message], ProductChange | None] = decode_change,
+        worked: Callable[[Worked], None] = lambda _worked: None,
         arrived: Callable[[Sequence[Arrival]], None] = lambda _arrivals: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         steady_s: Callable[[], float] = time.monotonic,
@@ -112,7 +117,9 @@ class Worker:
         self._sink = sink
         self._apply = apply
         self._pace = pace or Pace()
+        self._read = read
         self._arrived = arrived
+        self._worked = worked
         self._now = now
         self._steady_s = steady_s
         self._sleep = sleep
@@ -125,20 +132,34 @@ class Worker:
         the store is away: then it goes at once and the batch comes again.
         """
         totals = Totals()
+        patience = Patience(
+            self._changes,
+            backoff_s=self._pace.backoff_s,
+            backoff_max_s=self._pace.backoff_max_s,
+            steady_s=self._steady_s,
+            sleep=self._sleep,
+            chance=self._chance,
+        )
+        with patience:
+            self._run(totals, patience, stop, max_idle_s)
+        return totals
+
+    def _run(
+        self, totals: Totals, patience: Patience, stop: Callable[[], bool], max_idle_s: float | None
+    ) -> None:
         batcher = Batcher(max_size=self._pace.batch_size, max_wait_s=self._pace.batch_wait_s)
         busy_at = self._steady_s()
         while not stop():
             batch = self._collect(batcher, stop)
             if batch.messages:
                 try:
-                    self._work_off(batch, stop, totals)
-                except _Stopped:
+                    self._work_off(batch, patience, stop, totals)
+                except Stopped:
                     log.warning("stopped_unacknowledged", messages=len(batch.messages))
                     break
                 busy_at = self._steady_s()
             elif max_idle_s is not None and self._steady_s() - busy_at >= max_idle_s:
                 break
-        return totals
 
     def _collect(self, batcher: Batcher, stop: Callable[[], bool]) -> Batch:
         while not stop():
@@ -155,50 +176,85 @@ class Worker:
                 break
         return batcher.take()
 
-    def _work_off(self, batch: Batch, stop: Callable[[], bool], totals: Totals) -> None:
-        began_s = self._steady_s()
-        read, dead = self._decode(batch.messages)
-        receipts, outcomes, unembeddable = self._apply_all(read, stop)
+    def _work_off(self, batch: Batch, patience: Patience, stop: Callable[[], bool], totals: Totals) -> None:
+        watch = _Watch(self._steady_s)
+        batch = self._still_ours(batch)
+        read, skipped, dead = self._decode(batch.messages)
+        watch.lap("decode")
+        receipts, outcomes, unembeddable = self._apply_all(read, patience, stop)
         searchable_at = self._now()
+        watch.lap("apply")
         dead += unembeddable
         if dead:
-            self._until_answered(lambda: self._sink.send(dead), stop)
-        try:
-            self._changes.commit(batch.offsets)  # only now
-        except (OwnershipLost, LogUnavailable) as error:
-            # What was done is harmless to do again: by the new owner, or with the next batch.
-            log.warning("not_acknowledged", reason=str(error))
+            patience.until_answered(lambda: self._send(dead), stop)
+            watch.lap("set_aside")
+        acknowledged = self._acknowledge(batch.offsets)  # only now
+        watch.lap("commit")
         arrivals = [
             Arrival.of(message, change, outcome=outcome, searchable_at=searchable_at)
-            for message, change, outcome in _by_message(batch, read, outcomes)
+            for message, change, outcome in _by_message(batch, read, skipped, outcomes)
         ]
+        by_class = Counter(arrival.outcome for arrival in arrivals)
         self._arrived(arrivals)
+        self._worked(
+            Worked(messages=len(arrivals), outcomes=by_class, offsets=acknowledged, stages_s=watch.laps_s)
+        )
         totals.messages += len(batch.messages)
         totals.batches += 1
-        totals.by_class.update(arrival.outcome for arrival in arrivals)
+        totals.by_class.update(by_class)
         log.info(
             "batch_applied",
             messages=len(batch.messages),
             dead=len(dead),
-            **Counter(arrival.outcome for arrival in arrivals),
+            **by_class,
             picture_notes=[note for receipt in receipts for note in receipt.notes][:5],
             freshest_ms=min((arrival.freshness_ms for arrival in arrivals), default=None),
             oldest_ms=max((arrival.freshness_ms for arrival in arrivals), default=None),
             apply_ms=sum(receipt.took_ms for receipt in receipts),
-            took_ms=int((self._steady_s() - began_s) * 1000),
+            took_ms=int(sum(watch.laps_s.values()) * 1000),
         )
 
-    def _decode(self, messages: Sequence[Message]) -> tuple[list[_Read], list[Outgoing]]:
-        read, dead = [], []
+    def _still_ours(self, batch: Batch) -> Batch:
+        ours = {source: self._changes.owns(source) for source in batch.offsets}
+        if all(ours.values()):
+            return batch
+        kept = tuple(message for message in batch.messages if ours[message.source])
+        log.info("left_to_new_owner", messages=len(batch.messages) - len(kept))
+        return Batch(kept)
+
+    def _acknowledge(self, offsets: Offsets) -> Offsets:
+        try:
+            self._changes.commit(offsets)
+        except (OwnershipLost, LogUnavailable) as error:
+            # What was done is harmless to do again: by the new owner, or with the next batch.
+            log.warning("not_acknowledged", reason=str(error))
+            return {}
+        return offsets
+
+    def _send(self, dead: Sequence[Outgoing]) -> None:
+        """Write dead letters; where one is too large for the log, the beginning of each."""
+        try:
+            self._sink.send(dead)
+        except Refused as error:
+            log.warning("dead_letters_cut", reason=str(error))
+            self._sink.send([cut(letter) for letter in dead])
+
+    def _decode(self, messages: Sequence[Message]) -> tuple[list[_Read], list[Message], list[Outgoing]]:
+        read, skipped, dead = [], [], []
         for message in messages:
             try:
-                read.append(_Read(message, decode_change(message)))
+                change = self._read(message)
             except Unreadable as error:
                 dead.append(self._set_aside(message, stage="decode", reason=str(error)))
-        return read, dead
+                continue
+            if change is None:
+                skipped.append(message)
+            else:
+                read.append(_Read(message, change))
+        return read, skipped, dead
 
     def _apply_all(
-        self, read: Sequence[_Read], stop: Callable[[], bool]
+        self, read: Sequence[_Read], patience: Patience, stop: Callable[[], bool]
     ) -> tuple[list[Receipt], dict[int, str], list[Outgoing]]:
         """Apply; where the latest change of a product is unusable, the one before it counts.
 
@@ -211,7 +267,7 @@ class Worker:
         left = list(read)
         while left:
             latest = {id(change) for change in coalesce([one.change for one in left])}
-            receipt = self._apply_or_bisect([one.change for one in left], stop)
+            receipt = self._apply_or_bisect([one.change for one in left], patience, stop)
             receipts.append(receipt)
             reasons = dict(receipt.failed)
             for one in left:
@@ -224,56 +280,23 @@ class Worker:
             left = [one for one in left if one.change.product_id in reasons and id(one.change) not in latest]
         return receipts, outcomes, dead
 
-    def _apply_or_bisect(self, changes: Sequence[ProductChange], stop: Callable[[], bool]) -> Receipt:
+    def _apply_or_bisect(
+        self, changes: Sequence[ProductChange], patience: Patience, stop: Callable[[], bool]
+    ) -> Receipt:
         """Apply; if one change spoils the whole call, halve until it stands alone."""
         try:
-            return self._until_answered(lambda: self._apply(changes), stop)
+            return patience.until_answered(lambda: self._apply(changes), stop)
         except (Invalid, Unembeddable) as error:
             ids = list(dict.fromkeys(change.product_id for change in changes))
             if len(ids) == 1:
                 return Receipt(failed=((ids[0], str(error)),), outcomes={ids[0]: "failed"})
             first = set(ids[: len(ids) // 2])
             return _joined(
-                self._apply_or_bisect([one for one in changes if one.product_id in first], stop),
-                self._apply_or_bisect([one for one in changes if one.product_id not in first], stop),
+                self._apply_or_bisect([one for one in changes if one.product_id in first], patience, stop),
+                self._apply_or_bisect(
+                    [one for one in changes if one.product_id not in first], patience, stop
+                ),
             )
-
-    def _until_answered(self, act: Callable[[], Answer], stop: Callable[[], bool]) -> Answer:
-        attempt = 0
-        paused = False
-        try:
-            while True:
-                try:
-                    return act()
-                except WORTH_WAITING as error:
-                    if stop():
-                        raise _Stopped from error
-                    pause_s = self._backoff_s(attempt)
-                    log.warning(
-                        "waiting", reason=str(error), attempt=attempt + 1, retry_in_s=round(pause_s, 2)
-                    )
-                    if not paused:
-                        self._changes.pause()
-                        paused = True
-                    self._wait_as_member(pause_s, stop)
-                    attempt += 1
-        finally:
-            if paused:
-                self._changes.resume()
-
-    def _backoff_s(self, attempt: int) -> float:
-        """Doubling, with jitter, so that many workers do not come back at once."""
-        longest = min(self._pace.backoff_max_s, self._pace.backoff_s * 2.0 ** min(attempt, 20))
-        return longest * (0.5 + self._chance.random() / 2)
-
-    def _wait_as_member(self, pause_s: float, stop: Callable[[], bool]) -> None:
-        until_s = self._steady_s() + pause_s
-        while not stop() and (left_s := until_s - self._steady_s()) > 0:
-            try:
-                self._changes.heartbeat()
-            except LogUnavailable as error:
-                log.warning("log_away", reason=str(error))
-            self._sleep(min(HEARTBEAT_S, left_s))
 
     def _set_aside(self, message: Message, *, stage: str, reason: str) -> Outgoing:
         log.warning(
@@ -288,14 +311,17 @@ class Worker:
 
 
 def _by_message(
-    batch: Batch, read: Sequence[_Read], outcomes: dict[int, str]
+    batch: Batch, read: Sequence[_Read], skipped: Sequence[Message], outcomes: dict[int, str]
 ) -> list[tuple[Message, ProductChange | None, str]]:
     """What became of each message, in the order of the batch."""
     changes = {(one.message.source, one.message.offset): one.change for one in read}
+    nothing = {(message.source, message.offset) for message in skipped}
     told = []
     for message in batch.messages:
-        change = changes.get((message.source, message.offset))
-        outcome = "poison" if change is None else outcomes.get(id(change), "superseded")
+        place = (message.source, message.offset)
+        change = changes.get(place)
+        unread = "skipped" if place in nothing else "poison"
+        outcome = unread if change is None else outcomes.get(id(change), "superseded")
         told.append((message, change, outcome))
     return told
 

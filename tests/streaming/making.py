@@ -137,6 +137,7 @@ class Bench:
             apply=apply or self.apply,
             pace=options.pop("pace", Pace(batch_wait_s=0.0)),
             arrived=self.arrivals.extend,
+            worked=options.pop("worked", lambda _worked: None),
             now=lambda: NOON + timedelta(minutes=1),
             steady_s=steady_s,
             sleep=sleep,
