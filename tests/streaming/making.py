@@ -99,9 +99,9 @@ def click(number: int) -> Outcome:
 class Bench:
     """A worker on the in-memory twins, with a clock that only moves when someone sleeps."""
 
-    def __init__(self, pictures: dict[str, bytes] | None = None) -> None:
+    def __init__(self, pictures: dict[str, bytes] | None = None, *, encoder: Any = None) -> None:
         self.topics = InMemoryTopics()
-        self.encoder = HashEncoder()
+        self.encoder = encoder or HashEncoder()
         spec = CollectionSpec(
             dimension=self.encoder.dimension,
             model_id=self.encoder.model_id,

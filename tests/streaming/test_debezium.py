@@ -282,8 +282,8 @@ def test_a_log_position_is_never_a_version(name: str) -> None:
         ("form = 'row'\n[columns]\nproduct_id = 'id'\nversion = 'v'", "form: Input should be 'envelope' or"),
         ("form = 'envelope'\n[columns]\nproduct_id = 'id'", "columns.version: Field required"),
         (
-            "form = 'envelope'\n[columns]\nproduct_id = 'id'\nversion = 'v'\ntitel = 't'",
-            "columns.titel: Extra",
+            "form = 'envelope'\n[columns]\nproduct_id = 'id'\nversion = 'v'\ntitles = 't'",
+            "columns.titles: Extra",
         ),
     ],
 )
