@@ -10,7 +10,7 @@ encoder          the role of the model (its twin for tests ships here)
 uniecs_encoder   the UniECS model in that role
 embedding        the one path from products to vectors, for batch and stream alike
 vector_store     the role of the database (its twin ships here)
-milvus           Milvus in that role (with milvus_rows, write_lock)
+milvus           Milvus in that role (with milvus_address, milvus_rows, write_lock)
 refresh          ask, decide, act: which changes need what
 rebuild          a whole new collection beside the one that is served (with shards)
 canary, publish  it is checked, then the alias moves

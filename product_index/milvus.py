@@ -11,23 +11,24 @@ file lock; on several machines that is the operator's promise.
 
 import contextlib
 import json
-import logging
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import grpc  # type: ignore[import-untyped]
 import numpy as np
 
 from .encoder import Vectors
-from .errors import CollectionInUse, InvalidSettings, StoreUnavailable, UnknownCollection
+from .errors import CollectionInUse, StoreUnavailable, UnknownCollection
+from .milvus_address import NO_PINGS, local_folder, manners, mute_foreign_loggers
 from .milvus_rows import (
     FINGERPRINT_FIELDS,
     HIT_FIELDS,
+    OTHER_TYPES,
     ROW_FIELDS,
     SPEC_PROPERTY,
     VARCHAR_BYTES,
@@ -72,8 +73,10 @@ MAX_LIMIT = 10_000
 _EDGE = 16
 # Loading or flushing a large collection takes longer than a question.
 _SLOW_FACTOR = 12
+_INDEX_POLL_S = 0.2
 
-_NOT_FOUND = 100  # Milvus' code for an unknown collection or alias
+# Milvus' codes for an unknown collection, and for an unknown alias (milvus-lite knows the first only).
+_NOT_FOUND = (100, 1600)
 
 
 class MilvusVectorDatabase:
@@ -86,12 +89,12 @@ class MilvusVectorDatabase:
             StoreUnavailable: nothing answers, or another process holds the folder.
             InvalidSettings: the address is neither a server's nor a `.db` folder.
         """
-        _mute_foreign_loggers()
-        self._folder = _local_folder(uri)
+        mute_foreign_loggers()
+        self._folder = local_folder(uri)
         self._asker = _Asker(uri, timeout_s)
         if self._folder is None:
             with self._asker("connecting"):
-                self._client = MilvusClient(uri, token=token, timeout=timeout_s, **_manners(uri))
+                self._client = MilvusClient(uri, token=token, timeout=timeout_s, **manners(uri))
         else:
             self._client = _open_folder(self._folder, timeout_s)
         with self._asker("asking for the version"):
@@ -101,6 +104,8 @@ class MilvusVectorDatabase:
         """Make an empty collection; a left-over of that name is dropped unless it is served."""
         if name in self.names():
             self.drop(name)
+        elif self.resolve(name) is not None:
+            raise CollectionInUse(f"{name!r} is an alias of {self.resolve(name)!r}; choose another name")
         stamp = json.dumps(asdict(spec))
         index = self._client.prepare_index_params()
         index.add_index("vector", metric_type="COSINE", **(INDEX_LITE if self._lite else INDEX_SERVER))
@@ -108,11 +113,11 @@ class MilvusVectorDatabase:
             self._client.create_collection(
                 name,
                 schema=_schema(spec.dimension, stamp),
-                index_params=index,
                 properties={SPEC_PROPERTY: stamp},
                 consistency_level="Bounded",
                 **self._asker.options(slow=True),
             )
+            self._client.create_index(name, index, **self._asker.options(slow=True))
         return self._store(name, spec)
 
     def open(self, name: str) -> "MilvusVectorStore":
@@ -137,8 +142,11 @@ class MilvusVectorDatabase:
 
     def switch(self, alias: str, name: str) -> None:
         """Point the alias at the collection, in one step."""
-        if name not in self.names():
+        held = self.names()
+        if name not in held:
             raise UnknownCollection(f"alias {alias!r} cannot move to {name!r}: no such collection")
+        if alias in held:
+            raise CollectionInUse(f"{alias!r} is a collection's name; set PRODUCT_ALIAS to another")
         with self._asker(f"moving alias {alias!r} to {name!r}"):
             move = self._client.create_alias if self.resolve(alias) is None else self._client.alter_alias
             move(collection_name=name, alias=alias, **self._asker.options())
@@ -149,11 +157,7 @@ class MilvusVectorDatabase:
             return sorted(self._client.list_collections(**self._asker.options()))
 
     def drop(self, name: str) -> None:
-        """Drop a collection by its physical name.
-
-        Never by an alias, and never one that is served: Milvus Lite would drop
-        both without a word.
-        """
+        """Drop a collection by its physical name; Milvus would drop one that is served without a word."""
         if name not in self.names():
             if self.resolve(name) is not None:
                 raise CollectionInUse(f"{name!r} is an alias of {self.resolve(name)!r}; name the collection")
@@ -185,7 +189,11 @@ class MilvusVectorDatabase:
 
 
 class MilvusVectorStore:
-    """One collection; made by the database, loaded and ready to be asked."""
+    """One collection; made by the database.
+
+    It is loaded when it is first asked, not before: a bulk load then does not
+    keep a second, slower copy of every row in the memory that serves.
+    """
 
     def __init__(
         self, client: MilvusClient, name: str, spec: CollectionSpec, *, asker: "_Asker", lite: bool
@@ -196,7 +204,7 @@ class MilvusVectorStore:
         self._asker = asker
         self._lite = lite
         self._writing = WriteLock(asker.uri, name)
-        self._load()
+        self._loaded = False
 
     @property
     def name(self) -> str:
@@ -231,6 +239,7 @@ class MilvusVectorStore:
     def search(self, vectors: Vectors, *, limit: int, where: Filter | None = None) -> list[list[Hit]]:
         """The nearest `limit` products for each row of `vectors`, best first."""
         asked = min(limit, MAX_LIMIT) + _EDGE
+        self._load()
         # ef below the limit returns short lists; milvus does not raise it by itself.
         params = {} if self._lite else {"ef": max(128, 2 * asked)}
         found: list[list[Hit]] = []
@@ -252,6 +261,7 @@ class MilvusVectorStore:
 
     def count(self) -> int:
         """How many products can be found; `num_entities` would count old versions too."""
+        self._load()
         with self._asker(f"counting {self._name!r}"):
             answer = self._client.query(
                 self._name, filter="deleted == false", output_fields=["count(*)"], **self._strongly()
@@ -261,6 +271,7 @@ class MilvusVectorStore:
     def rows(self, *, page_size: int = 1000) -> Iterator[list[ProductVector]]:
         """Every row, tombstones too, in key order; ids are gathered first, rows are not."""
         ids: list[str] = []
+        self.count()  # a strong read: the iterator of a server is not one, whatever it is told
         with self._asker(f"listing ids of {self._name!r}"):
             pages = self._client.query_iterator(
                 self._name,
@@ -278,18 +289,35 @@ class MilvusVectorStore:
             yield [held[key] for key in ids[start : start + page_size] if key in held]
 
     def flush(self) -> None:
-        """Make what was written durable and quick to search."""
+        """Make what was written durable, and wait until its index is built."""
         with self._writing, self._asker(f"flushing {self._name!r}"):
             self._client.flush(self._name, **self._asker.options(slow=True))
+        self._loaded = False
+        self._wait_for_index()
         self._load()
 
     def _load(self) -> None:
-        # A collection that another process made, or that has just been reopened, is not loaded.
+        # What was just made, by anybody, or has been reopened, is not loaded.
+        if self._loaded:
+            return
         with self._asker(f"loading {self._name!r}"):
             self._client.load_collection(self._name, **self._asker.options(slow=True))
+        self._loaded = True
+
+    def _wait_for_index(self) -> None:
+        # Rows that are not indexed yet are found by another, coarser index: slower and with less recall.
+        with self._asker(f"indexing {self._name!r}"):
+            deadline = time.monotonic() + self._asker.options(slow=True)["timeout"]
+            while time.monotonic() < deadline:
+                said = self._client.describe_index(self._name, "vector", **self._asker.options())
+                if not said or not int(said.get("pending_index_rows", 0)):
+                    return
+                time.sleep(_INDEX_POLL_S)
+        raise StoreUnavailable(f"indexing {self._name!r} at {self._asker.uri} goes on; ask again later")
 
     def _by_id(self, product_ids: Sequence[str], fields: list[str]) -> Iterator[dict[str, Any]]:
         ids = list(dict.fromkeys(product_ids))
+        self._load()
         for start in range(0, len(ids), REQUEST_ROWS):
             page = ids[start : start + REQUEST_ROWS]
             with self._asker(f"reading {len(page)} rows of {self._name!r}"):
@@ -317,7 +345,7 @@ class _Asker:
         try:
             yield
         except MilvusException as error:
-            if error.code == _NOT_FOUND:
+            if error.code in _NOT_FOUND:
                 raise UnknownCollection(
                     f"{what} at {self.uri}: {error.message}; open it again by alias"
                 ) from error
@@ -342,7 +370,7 @@ def _open_folder(folder: str, timeout_s: float) -> MilvusClient:
     with _folders_lock:
         try:
             Path(folder).parent.mkdir(parents=True, exist_ok=True)
-            client = MilvusClient(folder, timeout=timeout_s, grpc_options=_NO_PINGS)
+            client = MilvusClient(folder, timeout=timeout_s, grpc_options=NO_PINGS)
         except (MilvusException, OSError) as error:
             raise StoreUnavailable(
                 f"the index folder {folder} cannot be opened: another process holds it, or it is no "
@@ -361,40 +389,11 @@ def _close_folder(folder: str) -> None:
             server_manager_instance.release_server(folder)
 
 
-def _local_folder(uri: str) -> str | None:
-    if "://" in uri:
-        return None
-    if not uri.endswith(".db"):
-        raise InvalidSettings(
-            f"MILVUS_URI is {uri!r}, must be a folder ending in .db or an address such as http://127.0.0.1:19530"
-        )
-    return str(Path(uri).absolute())
-
-
-# pymilvus pings an idle connection every 10 s, which milvus-lite takes for an attack:
-# it hangs up with "too many pings". On this machine nothing drops idle connections.
-_NO_PINGS = {"grpc.keepalive_time_ms": 2**31 - 1}
-
-
-def _manners(uri: str) -> dict[str, Any]:
-    is_here = urlsplit(uri).hostname in ("127.0.0.1", "localhost", "::1")
-    return {"grpc_options": _NO_PINGS} if is_here else {}
-
-
-def _mute_foreign_loggers() -> None:
-    # Each failed call logs a traceback there; ours carry the same cause, once.
-    for name in ("pymilvus", "milvus_lite", "grpc._server", "grpc", "faiss"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
 def _schema(dimension: int, stamp: str) -> Any:
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False, description=stamp)
     for name, bytes_ in VARCHAR_BYTES.items():
         schema.add_field(name, DataType.VARCHAR, max_length=bytes_, is_primary=name == "product_id")
-    for name in ("version", "occurred_at_ms", "indexed_at_ms"):
-        schema.add_field(name, DataType.INT64)
-    for name in ("deleted", "in_stock"):
-        schema.add_field(name, DataType.BOOL)
-    schema.add_field("price", DataType.DOUBLE)
+    for name, kind in OTHER_TYPES.items():
+        schema.add_field(name, DataType[kind])
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimension)
     return schema

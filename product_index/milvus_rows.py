@@ -26,6 +26,10 @@ VARCHAR_BYTES = {
     "category": 512,
     "brand": 256,
 }
+OTHER_TYPES = {
+    "version": "INT64", "occurred_at_ms": "INT64", "indexed_at_ms": "INT64",
+    "deleted": "BOOL", "in_stock": "BOOL", "price": "DOUBLE",
+}  # fmt: skip
 # Prices are never negative, so this one says "not told". Nullable columns
 # would say it better, but older servers do not have them.
 NO_PRICE = -1.0

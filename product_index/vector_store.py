@@ -138,7 +138,9 @@ class VectorStore(Protocol):
     def search(self, vectors: Vectors, *, limit: int, where: Filter | None = None) -> list[list[Hit]]:
         """The nearest `limit` products for each row of `vectors` (N, D), best first.
 
-        Tombstones are never found. Ties are broken by product id.
+        Tombstones are never found. Ties are broken by product id. A server may
+        answer some seconds behind the writes, but never behind what a strong
+        read (`count`, `get`, `fingerprints`) of the same client has seen.
         """
         ...
 
@@ -159,7 +161,11 @@ class VectorDatabase(Protocol):
     """Collections, and the alias that readers follow."""
 
     def create(self, name: str, spec: CollectionSpec) -> VectorStore:
-        """Make an empty collection; a left-over of that name is dropped unless an alias points to it."""
+        """Make an empty collection; a left-over of that name is dropped unless an alias points to it.
+
+        Raises:
+            CollectionInUse: an alias points to it, or the name is an alias.
+        """
         ...
 
     def open(self, name: str) -> VectorStore:
@@ -175,7 +181,12 @@ class VectorDatabase(Protocol):
         ...
 
     def switch(self, alias: str, name: str) -> None:
-        """Point the alias at the collection, in one step."""
+        """Point the alias at the collection, in one step.
+
+        Raises:
+            UnknownCollection: no such collection.
+            CollectionInUse: a collection has the name that the alias should get.
+        """
         ...
 
     def names(self) -> list[str]:
@@ -302,6 +313,8 @@ class InMemoryVectorDatabase:
 
     def create(self, name: str, spec: CollectionSpec) -> InMemoryVectorStore:
         """Make an empty collection."""
+        if name in self._aliases:
+            raise CollectionInUse(f"{name!r} is an alias of {self._aliases[name]!r}; choose another name")
         if name in self._collections:
             self.drop(name)
         self._collections[name] = InMemoryVectorStore(name, spec)
@@ -325,6 +338,8 @@ class InMemoryVectorDatabase:
         """Point the alias at the collection."""
         if name not in self._collections:
             raise UnknownCollection(f"alias {alias!r} cannot move to {name!r}: no such collection")
+        if alias in self._collections:
+            raise CollectionInUse(f"{alias!r} is a collection's name; set PRODUCT_ALIAS to another")
         self._aliases[alias] = name
 
     def names(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The stores that keep the same promises: in memory, an embedded folder, a server process."""
+"""The stores that keep the same promises: in memory, milvus-lite as folder and as server, a real Milvus."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from product_index.encoder import HashEncoder
-from product_index.vector_store import InMemoryVectorDatabase, VectorDatabase
+from product_index.vector_store import InMemoryVectorDatabase, VectorDatabase, VectorStore
+
+from .rows import SPEC
 
 DIMENSION = 16
 
@@ -34,6 +36,22 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.stop()
 
 
+@pytest.fixture(scope="session")
+def real_milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real Milvus: MILVUS_TEST_URI's, or one started for this run."""
+    from .real_milvus import NoRealMilvus, start_real_milvus
+
+    try:
+        uri, server = start_real_milvus(tmp_path_factory.mktemp("real-milvus"))
+    except NoRealMilvus as why:
+        pytest.skip(str(why))
+    try:
+        yield uri
+    finally:
+        if server is not None:
+            server.stop()
+
+
 @pytest.fixture(
     params=[
         "memory",
@@ -41,18 +59,52 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.param("server", marks=pytest.mark.milvus),
     ]
 )
-def database(request: pytest.FixtureRequest) -> Iterator[VectorDatabase]:
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which store; the real server takes its time, so only the contract and its own tests ask for it."""
+    return str(request.param)
+
+
+@pytest.fixture
+def database(kind: str, request: pytest.FixtureRequest) -> Iterator[VectorDatabase]:
     """An empty database of each kind; emptied again afterwards."""
-    if request.param == "memory":
+    if kind == "memory":
         yield InMemoryVectorDatabase()
         return
     from product_index.milvus import MilvusVectorDatabase
 
-    uri = request.getfixturevalue("milvus_folder" if request.param == "folder" else "milvus_server")
-    opened = MilvusVectorDatabase(str(uri))
+    fixtures = {"folder": "milvus_folder", "server": "milvus_server", "real": "real_milvus"}
+    opened = MilvusVectorDatabase(str(request.getfixturevalue(fixtures[kind])))
     yield opened
     for name in opened.names():
         for alias in opened._client.list_aliases(name)["aliases"]:
             opened._client.drop_alias(alias)
         opened.drop(name)
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def kept_store(real_milvus: str) -> Iterator[VectorStore]:
+    """One collection of the real server for many tests, where no other looks: to load one takes it 2 s."""
+    from product_index.milvus import MilvusVectorDatabase
+
+    everywhere = MilvusVectorDatabase(real_milvus)
+    if "kept" not in everywhere._client.list_databases():
+        everywhere._client.create_database("kept")
+    everywhere.close()
+    opened = MilvusVectorDatabase(f"{real_milvus}/kept")
+    yield opened.create("products_v1", SPEC)
+    opened._client.drop_collection("products_v1")  # 2.3 lists aliases of its default database only
+    opened.close()
+
+
+@pytest.fixture
+def store(kind: str, request: pytest.FixtureRequest) -> VectorStore:
+    """An empty collection of each kind."""
+    if kind != "real":
+        database: VectorDatabase = request.getfixturevalue("database")
+        return database.create("products_v1", SPEC)
+    kept = request.getfixturevalue("kept_store")
+    kept.count()  # loads it: what is not loaded cannot be deleted from
+    kept._client.delete("products_v1", filter="indexed_at_ms >= 0")
+    assert [] == list(kept.rows())
+    return kept

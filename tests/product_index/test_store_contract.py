@@ -10,12 +10,16 @@ from tests.product_index.rows import SPEC, row, unit
 NASTY = 'it\'s "red" \\ blue\n" or deleted == true or "" == "'
 
 
-@pytest.fixture
-def store(database: VectorDatabase) -> VectorStore:
-    return database.create("products_v1", SPEC)
+@pytest.fixture(
+    params=["memory", *(pytest.param(one, marks=pytest.mark.milvus) for one in ("folder", "server", "real"))]
+)
+def kind(request: pytest.FixtureRequest) -> str:
+    """All of them."""
+    return str(request.param)
 
 
 def found(store: VectorStore, **options: object) -> list[str]:
+    store.count()  # a strong read: a search may answer behind the writes, but not behind this
     where = Filter(**options) if options else None  # type: ignore[arg-type]
     return [hit.product_id for hit in store.search(unit(0)[None], limit=50, where=where)[0]]
 
@@ -77,6 +81,7 @@ def test_the_nearest_comes_first_and_scores_are_cosines(store: VectorStore) -> N
     store.upsert(
         [row(f"p{seed}", seed=seed, title=f"product {seed}", version=seed + 1) for seed in range(40)]
     )
+    assert 40 == store.count()
     vectors = np.stack([unit(seed) for seed in range(40)])
 
     lists = store.search(vectors[:3], limit=5)
@@ -93,6 +98,7 @@ def test_the_nearest_comes_first_and_scores_are_cosines(store: VectorStore) -> N
 def test_equal_scores_are_in_order_of_product_id(store: VectorStore) -> None:
     """The same question gets the same answer, also where the list is cut."""
     store.upsert([row(name, seed=5) for name in ["d", "b", "e", "a", "c"]])
+    assert 5 == store.count()
 
     assert ["a", "b", "c"] == [hit.product_id for hit in store.search(unit(5)[None], limit=3)[0]]
 
@@ -195,6 +201,19 @@ def test_what_is_served_is_never_dropped(database: VectorDatabase) -> None:
 
     assert ["products_v1"] == database.names()
     assert 1 == database.open("products").count()
+
+
+def test_an_alias_and_a_collection_never_share_a_name(database: VectorDatabase) -> None:
+    """Who has the name keeps it; nothing is moved, nothing is dropped."""
+    database.create("products_v1", SPEC).upsert([row("old")])
+
+    with pytest.raises(CollectionInUse, match="PRODUCT_ALIAS"):
+        database.switch("products_v1", "products_v1")
+    database.switch("products", "products_v1")
+    with pytest.raises(CollectionInUse, match="alias"):
+        database.create("products", SPEC)
+
+    assert (["products_v1"], "products_v1") == (database.names(), database.resolve("products"))
 
 
 def test_what_is_not_there_is_named(database: VectorDatabase) -> None:

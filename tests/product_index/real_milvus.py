@@ -1,0 +1,90 @@
+"""A real Milvus server for tests and benchmarks: the one that the PyPI wheel `milvus` carries.
+
+2.3 is an older release, but the true engine: what it shows is what milvus-lite
+does not. The wheel is fetched once into the user's cache.
+"""
+
+import lzma
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from demo.kafka_broker import cache_folder
+from demo.processes import Process, free_port, log_end, port_answers, start_process, wait_until
+from demo.stack import StackError
+
+from .milvus_standalone import NOT_HERE
+
+VERSION = "2.3.5"
+SCRIPT = Path(__file__).with_name("milvus_standalone.py")
+
+
+class NoRealMilvus(Exception):
+    """There is none on this machine; the message says why and what to set."""
+
+
+def start_real_milvus(folder: Path) -> tuple[str, Process | None]:
+    """Start one on loopback and return its URI; MILVUS_TEST_URI's, where that is set.
+
+    Raises:
+        NoRealMilvus: it cannot run here, or cannot be fetched.
+        StackError: it could, but did not start.
+    """
+    named = os.environ.get("MILVUS_TEST_URI")
+    if named:
+        return named, None
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        raise _none_here(f"the wheel milvus {VERSION} is run on Linux x86-64 only")
+    wheel = _unpacked(cache_folder() / f"milvus-{VERSION}")
+    port = free_port()
+    folder.mkdir(parents=True, exist_ok=True)
+    argv = [sys.executable, str(SCRIPT), str(wheel), str(folder), str(port)]
+    process = start_process("real-milvus", argv, folder / "server.log")
+    try:
+        wait_until(lambda: port_answers(port), process, timeout_s=120.0)
+    except StackError:
+        process.stop()
+        if process.exit_code == NOT_HERE:
+            raise _none_here(log_end(process.log, lines=1).strip()) from None
+        raise
+    except BaseException:
+        process.stop()
+        raise
+    return f"http://127.0.0.1:{port}", process
+
+
+def _unpacked(wheel: Path) -> Path:
+    """The folder of the wheel, fetched and unpacked on the first call."""
+    if wheel.is_dir():  # renamed into place only when complete
+        return wheel
+    wheel.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=wheel.parent, prefix="milvus-") as partial:
+        folder = Path(partial) / "wheel"
+        fetched = subprocess.run(
+            [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--target", str(folder),
+             f"milvus=={VERSION}"],
+            capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        if fetched.returncode:
+            raise _none_here(f"milvus {VERSION} cannot be fetched: {fetched.stderr.strip()[:200]}")
+        (folder / "bin").mkdir(exist_ok=True)
+        for packed in (folder / "milvus" / "data" / "bin").glob("*.lzma"):
+            program = folder / "bin" / packed.stem
+            with lzma.open(packed) as source, program.open("wb") as target:
+                shutil.copyfileobj(source, target)
+            program.chmod(0o755)
+            packed.unlink()
+        try:
+            folder.rename(wheel)
+        except OSError:
+            if not wheel.is_dir():  # else another run was quicker
+                raise
+    return wheel
+
+
+def _none_here(why: str) -> NoRealMilvus:
+    return NoRealMilvus(f"no real Milvus here: {why}; set MILVUS_TEST_URI to one that may be written to")
