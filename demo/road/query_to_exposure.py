@@ -30,9 +30,9 @@ from recall_plugin.settings import Settings as RecallSettings
 from .catalogue_to_index import Shop
 
 WISHES_SEED = 7
-# The day the experiment starts, so that nobody has chosen it for what it shows
-# (docs/experiments-log.md has the seed that came before, and why it went).
-SHOPPERS_SEED = 20260105
+# A typical draw by a stated rule, neither a lucky nor an unlucky one: of the seeds 1 to 10 the
+# one whose revenue comes out in the middle (docs/experiments-log.md).
+SHOPPERS_SEED = 5
 # A demo on two cores shares them with Kafka, Milvus and the consumer, and its base answers in
 # one millisecond; so it waits for UniECS longer than a shop with a base of 50 ms would.
 GRACE_MS = 500.0
