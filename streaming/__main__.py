@@ -22,6 +22,7 @@ from . import build
 from .dead_letters import SUFFIX
 from .dead_letters import replay as put_back
 from .errors import StreamingError
+from .pace import freshness_lines
 from .publishing import publish as publish_lines
 from .settings import Settings, read_settings
 
@@ -37,13 +38,24 @@ def consume(
     freshness_log: Annotated[
         Path | None, typer.Option(help="Append one JSON line per change: its class and its milliseconds.")
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Answer /metrics and /healthz on loopback; 0 for any port."),
+    ] = None,
+    stall_after_s: Annotated[
+        float,
+        typer.Option(min=1, help="/healthz fails once a partition with work has not moved for so long."),
+    ] = 60.0,
 ) -> None:
     """Bring the index up to the change log, until SIGTERM or Ctrl-C.
 
     Told to stop, it finishes the batch at hand, acknowledges it and leaves the group.
     """
     settings = read_settings()
-    with stop_on_signal() as stopped, build.open_worker(settings, freshness_log=freshness_log) as worker:
+    opened = build.open_worker(
+        settings, freshness_log=freshness_log, metrics_port=metrics_port, stall_after_s=stall_after_s
+    )
+    with stop_on_signal() as stopped, opened as worker:
         log = structlog.get_logger()
         log.info("consuming", topic=settings.changes_topic, group=settings.consumer_group, pid=os.getpid())
         totals = worker.run(stop=stopped, max_idle_s=max_idle_s)
@@ -75,26 +87,25 @@ def publish(
 
 
 @app.command()
-def status() -> None:
-    """Print how far the consumer and the archive are behind."""
+def status(
+    over_s: Annotated[float, typer.Option(min=0.1, max=60, help="Watch for so long to tell rates.")] = 1.0,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Of a consumer on this machine, for its freshness.")
+    ] = None,
+) -> None:
+    """Print how far the consumer and the archive are behind, how fast they move, how fresh the index is."""
     settings = read_settings()
     asked = [
         (settings.consumer_group, [settings.changes_topic]),
         (settings.archive_group, [settings.exposures_topic, settings.outcomes_topic]),
+        (_replay_group(settings), [settings.changes_topic + SUFFIX]),
     ]
-    for group, topics in asked:
-        lags = build.group_lag(settings.connection(), topics, group=group)
-        print(f"{group}: {sum(one.behind for one in lags)} messages behind")
-        for one in lags:
-            done = "nothing" if one.committed is None else one.committed
-            print(
-                f"  {one.partition.topic}/{one.partition.index}: "
-                f"acknowledged {done} of {one.end}, {one.behind} behind"
-            )
-    dead = build.group_lag(
-        settings.connection(), [settings.changes_topic + SUFFIX], group=_replay_group(settings)
-    )
-    print(f"dead letters not replayed: {sum(one.behind for one in dead)}")
+    paces = build.group_paces(settings.connection(), asked, over_s=over_s)
+    for group, pace in list(paces.items())[:2]:
+        print("\n".join(pace.lines(group)))
+    print(f"dead letters not replayed: {paces[_replay_group(settings)].behind}")
+    if metrics_port is not None:
+        print("\n".join(freshness_lines(metrics_port)))
 
 
 @app.command()

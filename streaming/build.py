@@ -3,12 +3,15 @@
 The Kafka client, the encoder and the database load here and nowhere earlier.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import structlog
 
 from product_index import build as index_build
 from product_index.encoder import Encoder
@@ -27,9 +30,14 @@ from .errors import InvalidSettings
 from .events import decode_change
 from .freshness import Arrival, FreshnessFile
 from .lag import PartitionLag, lag
+from .lookout import LOOPBACK, Lookout, serving
 from .mapping import read_mapping
+from .metrics import ConsumerMetrics
+from .pace import GroupPace, oldest_waiting
 from .settings import Settings
 from .worker import Pace, Worker
+
+log = structlog.get_logger()
 
 
 class FollowAlias:
@@ -79,8 +87,21 @@ class FollowAlias:
 
 
 @contextmanager
-def open_worker(settings: Settings, *, freshness_log: Path | None = None) -> Iterator[Worker]:
-    """A worker on the real change log and the real index; closed at the end, whatever happens."""
+def open_worker(
+    settings: Settings,
+    *,
+    freshness_log: Path | None = None,
+    metrics_port: int | None = None,
+    stall_after_s: float = 60.0,
+) -> Iterator[Worker]:
+    """A worker on the real change log and the real index; closed at the end, whatever happens.
+
+    Args:
+        settings: of this room; the index reads its own.
+        freshness_log: takes one JSON line per change.
+        metrics_port: on loopback, for /metrics and /healthz; 0 for any, None for none.
+        stall_after_s: a partition with work that does not move for so long is stalled.
+    """
     client = kafka_adapter()
     connection = settings.connection()
     read = change_reader(settings)
@@ -102,9 +123,23 @@ def open_worker(settings: Settings, *, freshness_log: Path | None = None) -> Ite
             max_poll_interval_s=settings.consumer_max_poll_interval_s,
         )
         closing.callback(changes.close)
-        arrived: Callable[[Sequence[Arrival]], None] = (
-            (lambda _arrivals: None) if freshness_log is None else FreshnessFile(freshness_log)
-        )
+        metrics = ConsumerMetrics()
+        heard: list[Callable[[Sequence[Arrival]], None]] = [metrics.arrived]
+        if freshness_log is not None:
+            heard.append(FreshnessFile(freshness_log))
+        if metrics_port is not None:
+            reader = client.KafkaTopicReader(
+                connection, [settings.changes_topic], group=settings.consumer_group
+            )
+            closing.callback(reader.close)
+            lookout = Lookout(metrics, lambda: lag(reader), changes.assigned, stall_after_s=stall_after_s)
+            port = closing.enter_context(serving(metrics, lookout, port=metrics_port))
+            log.info("telling", metrics=f"http://{LOOPBACK}:{port}/metrics", stall_after_s=stall_after_s)
+
+        def arrived(arrivals: Sequence[Arrival]) -> None:
+            for hear in heard:
+                hear(arrivals)
+
         yield Worker(
             changes=changes,
             sink=sink,
@@ -112,6 +147,7 @@ def open_worker(settings: Settings, *, freshness_log: Path | None = None) -> Ite
             pace=Pace(batch_size=settings.batch_size, batch_wait_s=settings.batch_wait_s),
             read=read,
             arrived=arrived,
+            worked=lambda worked: metrics.worked(worked, at_s=time.time()),
         )
 
 
@@ -161,6 +197,27 @@ def group_lag(connection: Mapping[str, Any], topics: Sequence[str], *, group: st
         return lag(reader)
     finally:
         reader.close()
+
+
+def group_paces(
+    connection: Mapping[str, Any], asked: Sequence[tuple[str, Sequence[str]]], *, over_s: float
+) -> dict[str, GroupPace]:
+    """How far groups are behind in their topics, and how fast they move, watched for `over_s`."""
+    with ExitStack() as closing:
+        readers = {}
+        for group, topics in asked:
+            readers[group] = kafka_adapter().KafkaTopicReader(connection, topics, group=group)
+            closing.callback(readers[group].close)
+        began_s = time.monotonic()
+        before = {group: lag(reader) for group, reader in readers.items()}
+        time.sleep(over_s)
+        took_s = time.monotonic() - began_s
+        return {
+            group: GroupPace(
+                before=before[group], after=lag(reader), over_s=took_s, waiting=oldest_waiting(reader)
+            )
+            for group, reader in readers.items()
+        }
 
 
 def ensure_topics(settings: Settings, names: Sequence[str]) -> list[str]:

@@ -80,6 +80,10 @@ class ChangeLog(Protocol):
         """
         ...
 
+    def assigned(self) -> list[Partition]:
+        """The partitions that are ours now, sorted; may be asked from any thread."""
+        ...
+
     def owns(self, partition: Partition) -> bool:
         """Whether a partition has been ours without a break since it was last polled."""
         ...
@@ -229,6 +233,10 @@ class InMemoryChangeLog:
         self.commits.append(dict(offsets))
         for partition, offset in offsets.items():
             self._topics.committed[self._group, partition] = offset
+
+    def assigned(self) -> list[Partition]:
+        """All of the topic."""
+        return sorted(self._positions)
 
     def owns(self, partition: Partition) -> bool:
         """Nobody takes anything away from the only member."""

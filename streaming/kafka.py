@@ -26,8 +26,7 @@ from .errors import LogUnavailable, OwnershipLost, Refused
 # The settings that every client of ours is opened with: addresses and security.
 Connection = Mapping[str, Any]
 
-COMMIT_TIMEOUT_MS = 10_000
-METADATA_TIMEOUT_MS = 20_000
+COMMIT_TIMEOUT_MS, METADATA_TIMEOUT_MS = 10_000, 20_000
 # Of all partitions together, and of each; one larger message comes alone. The rest waits at the broker.
 FETCH_BYTES, PARTITION_FETCH_BYTES = 16 * 2**20, 4 * 2**20
 # The share of the poll interval for which a rebalance waits for the work at hand.
@@ -121,6 +120,10 @@ class KafkaChangeLog:
         if len(ours) < len(offsets):
             raise OwnershipLost(f"{len(offsets) - len(ours)} of {len(offsets)} partitions were taken over")
 
+    def assigned(self) -> list[Partition]:
+        """The partitions that are ours now, sorted; the client answers any thread with a copy."""
+        return sorted(Partition(key.topic, key.partition) for key in self._client.assignment())
+
     def owns(self, partition: Partition) -> bool:
         """Whether it has been ours without a break since it was last polled."""
         key = _key(partition)
@@ -180,7 +183,6 @@ class KafkaTopicReader:
 
     def __init__(self, connection: Connection, topics: Sequence[str], *, group: str) -> None:
         self._connection = connection
-        self._topics = topics
         with _translated("connecting", connection):
             self._client = _consumer(connection, group, max_poll_records=5_000)
             found = [(topic, self._client.partitions_for_topic(topic) or set()) for topic in topics]

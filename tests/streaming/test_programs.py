@@ -1,6 +1,7 @@
 """`python -m streaming` as people run it: real Kafka, real milvus-lite, processes that are killed."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import pyarrow.parquet as pq
 import pytest
@@ -124,8 +126,14 @@ def test_a_consumer_that_is_killed_leaves_the_index_as_if_it_had_not_been(
         killed.wait()
     programs.run("publish", "-", told=b"\n".join([*second, *priced, *removed]))
     programs.run("publish", "-", "--as-is", told=b"\n".join([*stale, b'{"product_id": "p-1"}']))
-    with programs.started("consume", "--freshness-log", "freshness.jsonl") as told_to_stop:
+    arguments = ("consume", "--freshness-log", "freshness.jsonl", "--metrics-port", "0")
+    with programs.started(*arguments) as told_to_stop:
         programs.wait_for(lambda: behind() == 0)
+        (port,) = set(re.findall(r"http://127\.0\.0\.1:(\d+)/metrics", (programs.folder / "log").read_text()))
+        with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as healthy:
+            assert 200 == healthy.status
+        fresh = programs.run("status", "--metrics-port", port, "--over-s", "0.2").stdout.decode()
+        assert "  scalar: 20 changes, half within" in fresh
         told_to_stop.send_signal(signal.SIGTERM)
         assert 0 == told_to_stop.wait(TIMEOUT_S), (programs.folder / "log").read_text()[-3000:]
 
