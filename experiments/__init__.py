@@ -16,4 +16,13 @@ verdict       ship, hold, stop or broken
 analysis      all of it, as plain JSON
 report        the weekly page (with plots and templates)
 weekly        from logs to the page, for a schedule or a command
+
+And for any table, without a definition:
+
+formula       metrics written on one line
+table         a table to moments per variant (table_input is its door, quantiles beside it)
+adjustment    CUPED: what was there before, taken out
+exact         rare counts
+table_trust   the same questions, as far as a table can answer
+comparing     all of it, as plain JSON (comparison_text for a terminal)
 """

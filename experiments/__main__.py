@@ -51,6 +51,53 @@ def report(
 
 
 @app.command()
+def compare(
+    file: Annotated[Path, typer.Argument(help="A CSV or Parquet file, one row per unit, or several.")],
+    *,
+    variant: Annotated[str, typer.Option(help="The column of the variant.")],
+    control: Annotated[str, typer.Option(help="Its value that the others are compared with.")],
+    metric: Annotated[
+        list[str],
+        typer.Option(
+            help="NAME=mean(col), ratio(num,den), proportion(col) or quantile(col,0.95); repeat it."
+        ),
+    ],
+    unit: Annotated[str | None, typer.Option(help="The unit's column, where it has several rows.")] = None,
+    covariate: Annotated[
+        list[str] | None, typer.Option(help="NAME=col or NAME=ratio(num,den), known before the start.")
+    ] = None,
+    cap: Annotated[
+        list[str] | None, typer.Option(help="NAME=0.999, a pooled quantile, or NAME=250, a value.")
+    ] = None,
+    lower: Annotated[list[str] | None, typer.Option(help="NAME of a metric that should fall.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Planned shares: 1:1:1, control first, or A=1,B=1; equal if unset.")
+    ] = None,
+    segment: Annotated[list[str] | None, typer.Option(help="A column to cut by; repeat it.")] = None,
+    alpha: Annotated[float, typer.Option(help="Intervals hold 1 - alpha of the time.")] = 0.05,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers instead of a table.")] = False,
+) -> None:
+    """Compare the variants of any table with control."""
+    from .comparing import compare_table  # heavy: DuckDB and SciPy
+    from .comparison_text import as_text
+    from .formula import read_formulas
+
+    result = compare_table(
+        file,
+        variant=variant,
+        control=control,
+        formulas=read_formulas(
+            metric, covariates=covariate or (), caps=cap or (), lower_is_better=lower or ()
+        ),
+        unit=unit,
+        split=split,
+        segments=segment or (),
+        alpha=alpha,
+    )
+    typer.echo(json.dumps(result, ensure_ascii=False, allow_nan=False) if as_json else as_text(result))
+
+
+@app.command()
 def check(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Read every definition and say what is wrong with the first that is."""
     experiments = load_experiments(Settings().experiments)

@@ -120,15 +120,19 @@ def compare(
 
 
 def compare_estimates(
-    plain: Comparison, control: Estimate, treatment: Estimate, *, alpha: float
+    plain: Comparison, control: Estimate, treatment: Estimate, *, alpha: float, together: float = 0.0
 ) -> Comparison:
-    """Fill in a comparison from two values and their variances."""
+    """Fill in a comparison from two values and their variances.
+
+    `together` is the covariance of the two values: none for two separate
+    samples, some once a covariate has adjusted one by the other.
+    """
     c, t, vc, vt = control.value, treatment.value, control.variance, treatment.variance
     if c is None or t is None or vc is None or vt is None:
         return replace(plain, reason=control.reason or treatment.reason)
     if not all(isfinite(number) for number in (c, t, vc, vt)):
         return replace(plain, reason="the logs hold a number that is not finite")
-    error = sqrt(vc + vt)
+    error = sqrt(max(vc + vt - 2 * together, 0.0))
     if error == 0:
         same = "every unit has the same value" if c == t else "no unit differs from its own variant"
         return replace(plain, difference=t - c, reason=f"no variation: {same}")
@@ -138,8 +142,8 @@ def compare_estimates(
         plain, difference=t - c, difference_low=t - c - reach, difference_high=t - c + reach
     )
     if c * t > 0 and abs(c) > CLEARLY_AWAY * sqrt(vc) and abs(t) > CLEARLY_AWAY * sqrt(vt):
-        return _log_ratio(with_difference, control, treatment, alpha=alpha)
-    return _fieller(with_difference, control, treatment, alpha=alpha)
+        return _log_ratio(with_difference, control, treatment, alpha=alpha, together=together)
+    return _fieller(with_difference, control, treatment, alpha=alpha, together=together)
 
 
 def adjust(comparisons: Sequence[Comparison], metrics: Sequence[Metric]) -> list[Comparison]:
@@ -156,11 +160,13 @@ def adjust(comparisons: Sequence[Comparison], metrics: Sequence[Metric]) -> list
     return adjusted
 
 
-def _log_ratio(found: Comparison, control: Estimate, treatment: Estimate, *, alpha: float) -> Comparison:
+def _log_ratio(
+    found: Comparison, control: Estimate, treatment: Estimate, *, alpha: float, together: float
+) -> Comparison:
     c, t, vc, vt = _numbers(control, treatment)
     sign = 1.0 if c > 0 else -1.0  # a control of -10 that becomes -5 has risen by half
     from_control, from_treatment = vc / c**2, vt / t**2
-    error = sqrt(from_control + from_treatment)
+    error = sqrt(from_control + from_treatment - 2 * together / (c * t))
     df = _welch_df(from_control, from_treatment, control.count, treatment.count)
     centre = log(t / c)
     reach = _quantile(alpha, df) * error
@@ -177,9 +183,11 @@ def _log_ratio(found: Comparison, control: Estimate, treatment: Estimate, *, alp
     )
 
 
-def _fieller(found: Comparison, control: Estimate, treatment: Estimate, *, alpha: float) -> Comparison:
+def _fieller(
+    found: Comparison, control: Estimate, treatment: Estimate, *, alpha: float, together: float
+) -> Comparison:
     c, t, vc, vt = _numbers(control, treatment)
-    error = sqrt(vc + vt)
+    error = sqrt(vc + vt - 2 * together)
     df = _welch_df(vc, vt, control.count, treatment.count)
     statistic = (t - c) / error
     tested = replace(found, statistic=statistic, p_value=_p_value(statistic, df), method="Fieller")
@@ -189,15 +197,16 @@ def _fieller(found: Comparison, control: Estimate, treatment: Estimate, *, alpha
         return replace(
             tested, reason=f"{found.control} is not clearly different from zero: no lift; see the difference"
         )
-    root = sqrt(max((t * c) ** 2 - leading * (t**2 - reach * vt), 0.0))
+    middle = t * c - reach * together
+    root = sqrt(max(middle**2 - leading * (t**2 - reach * vt), 0.0))
     sign = 1.0 if c > 0 else -1.0
-    ends = sorted(sign * ((t * c + way * root) / leading - 1) for way in (-1, 1))
+    ends = sorted(sign * ((middle + way * root) / leading - 1) for way in (-1, 1))
     return replace(
         tested,
         lift=(t - c) / abs(c),
         lift_low=ends[0],
         lift_high=ends[1],
-        lift_standard_error=sqrt(vt + (t / c) ** 2 * vc) / abs(c),
+        lift_standard_error=sqrt(max(vt + (t / c) ** 2 * vc - 2 * t / c * together, 0.0)) / abs(c),
     )
 
 

@@ -18,6 +18,9 @@ from .errors import InvalidData
 from .experiment import COLUMNS, Experiment
 from .metrics import Aggregates, Arm, Counts, Moments, Slice, column_of
 
+# What a table that cannot be read raises, for the doors that read others than the archive.
+DatabaseError = duckdb.Error
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -43,7 +46,7 @@ def collect(experiment: Experiment, logs: Path, *, until: datetime | None = None
         InvalidData: the archive is missing, unreadable or lacks a column, or
             holds no exposure in the window.
     """
-    with _connection() as connection:
+    with connect() as connection:
         for kind, needed in _NEEDED.items():
             _open_log(connection, logs, kind, needed)
         connection.execute(unit_query.EXPOSURES, {"experiment": experiment.name})
@@ -229,12 +232,13 @@ class _Scan:
 
 
 @contextmanager
-def _connection() -> Iterator[Any]:
+def connect(what: str = "the logs") -> Iterator[Any]:
+    """A database in memory; what it cannot do with `what` is `InvalidData`."""
     connection = duckdb.connect(":memory:")
     try:
         yield connection
     except duckdb.Error as error:
-        raise InvalidData(f"the logs cannot be analysed: {error}") from error
+        raise InvalidData(f"{what} cannot be analysed: {error}") from error
     finally:
         connection.close()
 

@@ -1,0 +1,358 @@
+"""A table of units, or of rows per unit, to moments per variant: CSV, Parquet or a data frame.
+
+One row per unit, unless a unit column says which rows are one unit's. What is
+left out is counted; text where a number must be is refused, with its row.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations_with_replacement
+from pathlib import Path
+from typing import Any
+
+from .errors import InvalidData
+from .formula import Formula
+from .metrics import Moments
+from .quantiles import Quantile, quantiles
+from .table_input import open_table
+from .warehouse import connect
+
+# More variants, or more values of a segment, than this are the wrong column.
+MOST_VARIANTS = 20
+MOST_SEGMENTS = 200
+
+WHOLE = ""  # the segment that is everybody
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How a metric's column is spread over one variant's units."""
+
+    skewness: float | None
+    largest: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableScan:
+    """What a table comes down to; it knows no unit by name.
+
+    Attributes:
+        units: by variant, those in two variants left out.
+        unlabelled_rows: rows without a variant, left out.
+        crossed_units: units seen in two variants, left out.
+        missing: rows without a value, by column and variant.
+        caps: the value at which a capped metric was cut.
+        moments: by (metric, segment, value), then variant; columns y, and d, x, e where it has them.
+        raw: the same of capped metrics, uncapped.
+        shapes: by metric, then variant, of what is compared.
+        quantiles: by metric, then variant.
+    """
+
+    units: Mapping[str, int]
+    rows: int
+    unlabelled_rows: int
+    crossed_units: int
+    missing: Mapping[str, Mapping[str, int]]
+    caps: Mapping[str, float]
+    moments: Mapping[tuple[str, str, str], Mapping[str, Moments]]
+    raw: Mapping[tuple[str, str, str], Mapping[str, Moments]]
+    shapes: Mapping[str, Mapping[str, Shape]]
+    quantiles: Mapping[str, Mapping[str, Quantile]] = field(default_factory=dict)
+
+
+def scan_table(
+    source: Path | object,
+    *,
+    variant: str,
+    formulas: Sequence[Formula],
+    unit: str | None = None,
+    segments: Sequence[str] = (),
+) -> TableScan:
+    """Read a table and keep what it adds up to.
+
+    Args:
+        source: a CSV or Parquet file, or a data frame that DuckDB can read (Arrow, pandas, Polars).
+        variant: the column of the variant.
+        formulas: the metrics.
+        unit: the column of the unit, where a unit has several rows.
+        segments: columns to cut by; known of the unit before it was served.
+
+    Raises:
+        InvalidData: the file cannot be read, lacks a column, or has text where a number must be.
+    """
+    numbers = tuple(dict.fromkeys(column for formula in formulas for column in formula.columns))
+    with connect("the table") as connection:
+        open_table(connection, source, variant=variant, unit=unit, segments=segments, numbers=numbers)
+        return _Scan(connection, formulas, unit, tuple(segments), numbers).scan()
+
+
+class _Scan:
+    """The columns of `cell` are v, u, s0.. and n0..: no name of the table's own is in a query."""
+
+    def __init__(
+        self,
+        connection: Any,
+        formulas: Sequence[Formula],
+        unit: str | None,
+        segments: tuple[str, ...],
+        numbers: tuple[str, ...],
+    ) -> None:
+        self._connection = connection
+        self._formulas = formulas
+        self._unit = unit
+        self._segments = segments
+        self._numbers = numbers
+
+    def scan(self) -> TableScan:
+        rows, unlabelled = self._rows("SELECT count(*), count(*) FILTER (WHERE v IS NULL) FROM cell")[0]
+        if not rows:
+            raise InvalidData("the table has a header and no rows")
+        if rows == unlabelled:
+            raise InvalidData(f"no row of {rows} has a variant; is it the right column?")
+        missing = self._missing()
+        self._check_proportions()
+        crossed = self._gather_units()
+        units = dict(self._rows("SELECT v, count(*) FROM unit_row GROUP BY v ORDER BY v"))
+        if not units:
+            raise InvalidData(
+                f"all {crossed:,} units are in two variants; is {self._unit!r} the right column?"
+            )
+        if len(units) > MOST_VARIANTS:
+            raise InvalidData(
+                f"{len(units)} variants, from {min(units)!r} to {max(units)!r}; at most {MOST_VARIANTS}:"
+                " is it the right column?"
+            )
+        caps = {
+            formula.name: value for formula in self._formulas if (value := self._cap(formula)) is not None
+        }
+        means = self._means(missing)
+        plain = [formula for formula in self._formulas if formula.kind != "quantile"]
+        moments: dict[tuple[str, str, str], dict[str, Moments]] = {}
+        raw: dict[tuple[str, str, str], dict[str, Moments]] = {}
+        shapes: dict[str, dict[str, Shape]] = {}
+        for segment in (WHOLE, *self._segments):
+            self._add_moments(segment, plain, caps, means, moments, shapes)
+            capped = [formula for formula in plain if formula.name in caps]
+            self._add_moments(segment, capped, {}, means, raw, {})
+        return TableScan(
+            units=units,
+            rows=rows,
+            unlabelled_rows=unlabelled,
+            crossed_units=crossed,
+            missing=missing,
+            caps=caps,
+            moments=moments,
+            raw=raw,
+            shapes=shapes,
+            quantiles={
+                it.name: quantiles(
+                    self._connection, self._cell(it.column), it.quantile, by_unit=self._unit is not None
+                )
+                for it in self._formulas
+                if it.quantile is not None
+            },
+        )
+
+    def _missing(self) -> dict[str, dict[str, int]]:
+        counts = "".join(f", count(*) - count({self._cell(column)})" for column in self._numbers)
+        found: dict[str, dict[str, int]] = {}
+        for variant, *numbers in self._rows(
+            f"SELECT v{counts} FROM cell WHERE v IS NOT NULL GROUP BY v ORDER BY v"  # noqa: S608
+        ):
+            for column, count in zip(self._numbers, numbers, strict=True):
+                if count:
+                    found.setdefault(column, {})[variant] = count
+        return found
+
+    def _check_proportions(self) -> None:
+        for formula in self._formulas:
+            if formula.kind != "proportion":
+                continue
+            cell = self._cell(formula.column)
+            odd = self._rows(f"SELECT {cell} FROM cell WHERE {cell} NOT IN (0, 1) LIMIT 1")  # noqa: S608
+            if odd:
+                raise InvalidData(
+                    f"metric {formula.name!r}: {formula.column!r} has {odd[0][0]:g}; a proportion"
+                    f" needs 0 or 1, for other numbers write mean({formula.column})"
+                )
+
+    def _gather_units(self) -> int:
+        """The table `unit_row`, one row per unit; how many units were in two variants."""
+        if self._unit is None:
+            self._run("CREATE TEMP VIEW unit_row AS SELECT * FROM cell WHERE v IS NOT NULL")
+            return 0
+        self._refuse_changing_covariates()
+        flags = {formula.column for formula in self._formulas if formula.kind == "proportion"}
+        fixed = {column for formula in self._formulas for column in formula.covariate}
+        parts = ["min(v) AS v", "min(v) <> max(v) AS crossed"]
+        for number, column in enumerate(self._numbers):
+            how = "any_value" if column in fixed else "max" if column in flags else "sum"
+            parts.append(f"{how}(n{number}) AS n{number}")
+        for number in range(len(self._segments)):
+            several = f"CASE WHEN min(s{number}) <> max(s{number}) THEN '(several)' ELSE min(s{number}) END"
+            parts.append(f"{several} AS s{number}")
+        self._run(
+            f"CREATE TEMP TABLE gathered AS SELECT {', '.join(parts)} FROM cell"  # noqa: S608
+            " WHERE v IS NOT NULL GROUP BY u"
+        )
+        self._run("CREATE TEMP VIEW unit_row AS SELECT * FROM gathered WHERE NOT crossed")
+        return int(self._rows("SELECT count(*) FROM gathered WHERE crossed")[0][0])
+
+    def _refuse_changing_covariates(self) -> None:
+        for column in dict.fromkeys(column for formula in self._formulas for column in formula.covariate):
+            cell = self._cell(column)
+            changed = self._rows(
+                f"SELECT u, min({cell}), max({cell}) FROM cell WHERE v IS NOT NULL GROUP BY u"  # noqa: S608
+                f" HAVING min({cell}) <> max({cell}) ORDER BY u LIMIT 1"
+            )
+            if changed:
+                name, low, high = changed[0]
+                raise InvalidData(
+                    f"covariate {column!r} of unit {name!r} is {low:g} in one row and {high:g} in another;"
+                    " it is known before the experiment, so a unit has one"
+                )
+            self._refuse_shared_column(column)
+
+    def _refuse_shared_column(self, column: str) -> None:
+        for formula in self._formulas:
+            if column in (formula.column, formula.below):
+                raise InvalidData(f"{column!r} is both a covariate and a metric's own column; it can be one")
+
+    def _cap(self, formula: Formula) -> float | None:
+        """One value for all variants: as declared, or a quantile of the units that have any."""
+        if formula.cap is None or formula.cap >= 1:
+            return formula.cap
+        cell = self._cell(formula.column)
+        found = self._rows(
+            f"SELECT quantile_cont({cell}, {formula.cap!r}) FROM unit_row WHERE {cell} > 0"  # noqa: S608
+        )[0][0]
+        return None if found is None else float(found)
+
+    def _means(self, missing: Mapping[str, Mapping[str, int]]) -> dict[str, float]:
+        """Of each covariate that some rows lack: its mean, which then moves nobody."""
+        wanted = [column for formula in self._formulas for column in formula.covariate if column in missing]
+        return {
+            column: float(self._rows(f"SELECT coalesce(avg({self._cell(column)}), 0) FROM unit_row")[0][0])  # noqa: S608
+            for column in dict.fromkeys(wanted)
+        }
+
+    def _add_moments(
+        self,
+        segment: str,
+        formulas: Sequence[Formula],
+        caps: Mapping[str, float],
+        means: Mapping[str, float],
+        moments: dict[tuple[str, str, str], dict[str, Moments]],
+        shapes: dict[str, dict[str, Shape]],
+    ) -> None:
+        """One query for all metrics: counts, means and co-moments by variant (and segment)."""
+        if not formulas:
+            return
+        cut = f"s{self._segments.index(segment)}" if segment else f"'{WHOLE}'"
+        columns, sums, widths = [], [], []
+        for number, formula in enumerate(formulas):
+            letters = _letters(formula)
+            cells = [self._value(formula, column, caps, means) for column in formula.columns]
+            outcomes = cells[: 2 if formula.below else 1]
+            whole = " AND ".join(f"{cell} IS NOT NULL" for cell in outcomes)
+            names = [f"{letter}{number}" for letter in letters]
+            columns += [
+                f"CASE WHEN {whole} THEN {cell} END AS {name}"
+                for cell, name in zip(cells, names, strict=True)
+            ]
+            parts = [f"count({names[0]})", *(f"favg({name})" for name in names)]
+            parts += [f"covar_pop({i}, {j})" for i, j in combinations_with_replacement(names, 2)]
+            parts += [f"max({names[0]})"]
+            sums += parts
+            widths.append(len(parts))
+        rows = self._rows(
+            f"WITH shown AS (SELECT v, {cut} AS s, {', '.join(columns)} FROM unit_row)"  # noqa: S608
+            f" SELECT v, s, {', '.join(sums)} FROM shown GROUP BY v, s ORDER BY s, v"
+        )
+        if len({row[1] for row in rows}) > MOST_SEGMENTS:
+            raise InvalidData(f"segment {segment!r} has over {MOST_SEGMENTS} values; is it the right column?")
+        for variant, value, *numbers in rows:
+            for formula, width in zip(formulas, widths, strict=True):
+                mine, numbers = numbers[:width], numbers[width:]  # noqa: PLW2901 - eaten from the left
+                found, largest = _moments(_letters(formula), mine)
+                moments.setdefault((formula.name, segment, str(value)), {})[variant] = found
+                if not segment and found.count:
+                    shapes.setdefault(formula.name, {})[variant] = Shape(skewness=None, largest=largest)
+        if not segment:
+            self._add_skewness(formulas, caps, moments, shapes)
+
+    def _add_skewness(
+        self,
+        formulas: Sequence[Formula],
+        caps: Mapping[str, float],
+        moments: Mapping[tuple[str, str, str], Mapping[str, Moments]],
+        shapes: dict[str, dict[str, Shape]],
+    ) -> None:
+        """The third moment of means, about each variant's own mean, so that no digits are lost."""
+        wanted = [
+            (formula, variant, found)
+            for formula in formulas
+            if formula.kind == "mean" and formula.name in shapes
+            for variant, found in moments[formula.name, WHOLE, WHOLE].items()
+            if found.count > 2 and found.comoments[0][0] > 0
+        ]
+        if not wanted:
+            return
+        parts = [
+            f"avg(pow(({self._value(formula, formula.column, caps, {})} - {found.means[0]!r})"
+            f" / {_deviation(found)!r}, 3)) FILTER (WHERE v = ${number})"
+            for number, (formula, _, found) in enumerate(wanted, start=1)
+        ]
+        numbers = self._connection.execute(
+            f"SELECT {', '.join(parts)} FROM unit_row",  # noqa: S608 - numbers and n0.. only
+            [variant for _, variant, _ in wanted],
+        ).fetchone()
+        for (formula, variant, _), skewness in zip(wanted, numbers, strict=True):
+            shapes[formula.name][variant] = replace(shapes[formula.name][variant], skewness=skewness)
+
+    def _value(
+        self, formula: Formula, column: str, caps: Mapping[str, float], means: Mapping[str, float]
+    ) -> str:
+        cell = self._cell(column)
+        if column == formula.column and formula.name in caps:
+            return f"CASE WHEN {cell} > {caps[formula.name]!r} THEN {caps[formula.name]!r} ELSE {cell} END"
+        if column in formula.covariate and column in means:
+            return f"coalesce({cell}, {means[column]!r})"
+        return cell
+
+    def _cell(self, column: str) -> str:
+        return f"n{self._numbers.index(column)}"
+
+    def _run(self, query: str) -> Any:
+        return self._connection.execute(query)
+
+    def _rows(self, query: str) -> list[tuple[Any, ...]]:
+        return self._run(query).fetchall()  # type: ignore[no-any-return]
+
+
+def _letters(formula: Formula) -> tuple[str, ...]:
+    return (*("yd" if formula.below else "y"), *"xe"[: len(formula.covariate)])
+
+
+def _moments(letters: tuple[str, ...], numbers: Sequence[Any]) -> tuple[Moments, float]:
+    count, width = int(numbers[0]), len(letters)
+    pairs = list(combinations_with_replacement(range(width), 2))
+    covariances = dict(zip(pairs, numbers[1 + width : -1], strict=True))
+    if not count:
+        zeros = (0.0,) * width
+        return Moments(columns=letters, count=0, means=zeros, comoments=(zeros,) * width), 0.0
+    return (
+        Moments(
+            columns=letters,
+            count=count,
+            means=tuple(numbers[1 : 1 + width]),
+            comoments=tuple(
+                tuple(covariances[min(i, j), max(i, j)] * count for j in range(width)) for i in range(width)
+            ),
+        ),
+        float(numbers[-1]),
+    )
+
+
+def _deviation(found: Moments) -> float:
+    return float((found.comoments[0][0] / found.count) ** 0.5)

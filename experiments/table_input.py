@@ -1,0 +1,140 @@
+"""The door for tables: a file or a data frame becomes a view `cell` of clean columns.
+
+v is the variant and u the unit as text, s0.. the segments, n0.. the numbers as
+doubles. Empty, NaN and NA are no value; any other text where a number must be
+is refused with its row, and so is infinity.
+"""
+
+import csv
+import gzip
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import InvalidData
+from .warehouse import DatabaseError
+
+MISSING_WORDS = ("", "nan", "na", "n/a", "null", "none", "nat", "<na>", "-nan")
+
+_NUMERIC = (
+    "TINYINT",
+    "SMALLINT",
+    "INTEGER",
+    "BIGINT",
+    "HUGEINT",
+    "FLOAT",
+    "DOUBLE",
+    "DECIMAL",
+    "BOOLEAN",
+    "U",
+)
+
+
+def open_table(
+    connection: Any,
+    source: Path | object,
+    *,
+    variant: str,
+    unit: str | None,
+    segments: Sequence[str],
+    numbers: Sequence[str],
+) -> None:
+    """Make the view `cell`, or the table where the source is text."""
+    relation, is_text = _relation(connection, source)
+    name = source.name if isinstance(source, Path) else "the table"
+    for column in (variant, *([unit] if unit else []), *segments, *numbers):
+        if column not in relation.columns:
+            raise InvalidData(f"{name} has no column {column!r}; it has {', '.join(relation.columns)}")
+    relation.create_view("given")
+    types = dict(zip(relation.columns, (str(kind) for kind in relation.types), strict=True))
+    for column in numbers:
+        _refuse_what_is_no_number(connection, name, column, types[column])
+    if unit:
+        (nameless,) = connection.execute(f"SELECT count(*) FROM given WHERE {_text(unit)} IS NULL").fetchone()  # noqa: S608
+        if nameless:
+            raise InvalidData(
+                f"{name}: {nameless:,} rows have no {unit!r}; a row without a unit cannot be counted"
+            )
+    columns = [f"{_text(variant)} AS v", f"{_text(unit) if unit else 'NULL'} AS u"]
+    columns += [f"coalesce({_text(column)}, '(none)') AS s{i}" for i, column in enumerate(segments)]
+    columns += [f"{_number(column, types[column])} AS n{i}" for i, column in enumerate(numbers)]
+    # Text is read once and kept; Parquet is columns already.
+    kind = "TABLE" if is_text else "VIEW"
+    connection.execute(f"CREATE TEMP {kind} cell AS SELECT {', '.join(columns)} FROM given")  # noqa: S608
+
+
+def quoted(column: str) -> str:
+    """A column's name as SQL writes it."""
+    return '"' + column.replace('"', '""') + '"'
+
+
+def _relation(connection: Any, source: Path | object) -> tuple[Any, bool]:
+    if not isinstance(source, Path):
+        connection.register("frame", source)
+        return connection.table("frame"), False
+    if not source.is_file():
+        raise InvalidData(f"{source} is not a file; give a CSV or Parquet file")
+    size = source.stat().st_size
+    if not size:
+        raise InvalidData(f"{source} has 0 bytes; write it again")
+    with source.open("rb") as file:
+        is_parquet = file.read(4) == b"PAR1" or source.suffix in (".parquet", ".pq")
+    try:
+        if is_parquet:
+            return connection.read_parquet(str(source)), False
+        return connection.read_csv(
+            str(source), header=True, all_varchar=True, delimiter=_delimiter(source), quotechar='"'
+        ), True
+    except DatabaseError as error:
+        kind = "Parquet" if is_parquet else "CSV"
+        told = str(error).partition("The search space")[0].splitlines()[:3]
+        said = " ".join(line.strip() for line in told if line.strip())
+        hint = "" if is_parquet else "; it must be UTF-8, with as many fields in each row as in the header"
+        raise InvalidData(f"{source} ({size:,} bytes) is not readable {kind}: {said}{hint}") from error
+
+
+def _delimiter(source: Path) -> str:
+    """What stands between the names in the header: a comma, semicolon, tab or bar."""
+    with source.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    with gzip.open(source, "rb") if packed else source.open("rb") as file:
+        header = file.readline(1_000_000).decode("utf-8", errors="replace")
+    widths = {mark: len(next(csv.reader([header], delimiter=mark), [])) for mark in ",;\t|"}
+    return max(widths, key=lambda mark: widths[mark])
+
+
+def _refuse_what_is_no_number(connection: Any, name: str, column: str, kind: str) -> None:
+    cell, value = quoted(column), _number(column, kind)
+    wrong = f"isinf({value})"
+    if not _is_numeric(kind):
+        text = f"trim(CAST({cell} AS VARCHAR))"
+        wrong += f" OR ({value} IS NULL AND lower({text}) NOT IN {MISSING_WORDS})"
+    if not connection.execute(f"SELECT 1 FROM given WHERE {wrong} LIMIT 1").fetchone():  # noqa: S608
+        return
+    shown, row = connection.execute(
+        f"SELECT CAST({cell} AS VARCHAR), row FROM (SELECT row_number() OVER () AS row, * FROM given)"  # noqa: S608
+        f" WHERE {wrong} ORDER BY row LIMIT 1"
+    ).fetchone()
+    hint = "; a decimal comma must be a point" if "," in shown and "." not in shown else ""
+    raise InvalidData(f"{name}, row {row}: {column!r} is {shown!r}, must be a finite number{hint}")
+
+
+def _number(column: str, kind: str) -> str:
+    cell = quoted(column)
+    if kind in ("FLOAT", "DOUBLE"):
+        return f"CASE WHEN NOT isnan({cell}) THEN CAST({cell} AS DOUBLE) END"
+    if _is_numeric(kind):
+        return f"CAST({cell} AS DOUBLE)"
+    text = f"lower(trim(CAST({cell} AS VARCHAR)))"
+    return (
+        f"CASE WHEN {text} IN {MISSING_WORDS} THEN NULL WHEN {text} = 'true' THEN 1.0"
+        f" WHEN {text} = 'false' THEN 0.0 ELSE TRY_CAST({text} AS DOUBLE) END"
+    )
+
+
+def _is_numeric(kind: str) -> bool:
+    return kind.startswith(_NUMERIC) and not kind.startswith(("UUID", "UNION")) and "[" not in kind
+
+
+def _text(column: str) -> str:
+    return f"nullif(CAST({quoted(column)} AS VARCHAR), '')"
