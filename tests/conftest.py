@@ -3,8 +3,15 @@
 import uuid
 from collections.abc import Callable, Iterator
 
+import hypothesis
 import pytest
 import structlog
+
+# No test depends on how busy the machine is.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
