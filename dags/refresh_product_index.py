@@ -1,15 +1,18 @@
 """Rebuild the product index from the catalogue, and serve it if it is fit.
 
-1. **begin** takes a snapshot of the catalogue; **list_shards** tells how it was cut;
-2. **embed_shard** turns each shard into a file of vectors (mapped; any worker);
-3. **load** fills a new collection from the files (one writer);
-4. **canary** compares it with what should be in it; a refused one is dropped, and what is served stays;
-5. **switch** moves the alias, unless something newer is live already;
-6. **drop_old** keeps the collection served before, for `python -m product_index rollback`.
+1. **mark** notes where the stream of changes ends (KAFKA_BOOTSTRAP; without, there is no stream);
+2. **begin** takes a snapshot of the catalogue; **list_shards** tells how it was cut;
+3. **embed_shard** turns each shard into a file of vectors (mapped; any worker);
+4. **load** fills a new collection from the files (one writer);
+5. **catch_up** brings what changed since the mark into it, by the gate that the stream uses;
+6. **canary** compares it with what should be in it and with what is served; a refused one is dropped,
+   and what is served stays;
+7. **switch** catches up once more and moves the alias, unless something newer is live already;
+8. **drop_old** keeps the collection served before, for `python -m product_index rollback`.
 
 Tasks hand on paths and numbers, never vectors. Each may run twice. Settings: MILVUS_URI, UNIECS_MODEL,
-PRODUCT_ALIAS, CATALOGUE, PICTURE_ROOT, REBUILD_FOLDER (see `product_index.settings`); the parameters
-below go first.
+PRODUCT_ALIAS, CATALOGUE, PICTURE_ROOT, REBUILD_FOLDER (see `product_index.settings`), and for the stream
+those of `streaming.settings`; the parameters below go first.
 """
 
 from collections.abc import Iterator
@@ -44,21 +47,37 @@ INDEX = Asset("product_index")
         ),
         "min_coverage": Param(0.95, type="number", minimum=0, maximum=1),
         "min_recall": Param(0.95, type="number", minimum=0, maximum=1),
+        "max_shrink": Param(
+            0.2, type="number", minimum=0, maximum=1, description="Share of what is served that may be gone."
+        ),
+        "min_overlap": Param(
+            0.5, type="number", minimum=0, maximum=1, description="Share of the served lists to be kept."
+        ),
     },
     tags=["product-index", "nightly"],
     doc_md=__doc__,
 )
 def refresh_product_index() -> None:
     """Catalogue to index, nightly."""
-    plan = begin()
+    marks = mark()
+    plan = begin(marks)
     receipts = embed_shard.partial(plan=plan).expand(shard=list_shards(plan))
     loaded = load(plan, receipts)
-    checked = canary(loaded)
-    drop_old(switch(checked))
+    checked = canary(catch_up(loaded, marks))
+    drop_old(switch(loaded, checked))
 
 
 @task
-def begin() -> str:
+def mark() -> dict[str, int] | None:
+    """Where the stream ends, before the snapshot; None without a stream."""
+    from dags._change_feed import open_feed
+
+    with open_feed() as feed:
+        return None if feed is None else feed.mark()
+
+
+@task
+def begin(_marks: dict[str, int] | None) -> str:
     """Take the snapshot; name the collection, once."""
     from product_index import build, rebuild
 
@@ -114,6 +133,31 @@ def load(plan: str, receipts: Any) -> str:
     return plan
 
 
+@task(max_active_tis_per_dag=1)
+def catch_up(plan: str, marks: dict[str, int] | None) -> str:
+    """Bring what changed since the mark into the new collection; still the only writer."""
+    from dags._change_feed import open_feed
+    from product_index import build, rebuild
+    from product_index.catch_up import CaughtUp
+    from product_index.catch_up import catch_up as bring_up
+
+    settings = _settings()
+    with _hopeless_is_not_retried(), open_feed() as feed, _database() as database:
+        if feed is not None and marks is not None:
+            planned = rebuild.read_plan(plan)
+            done = bring_up(
+                planned,
+                CaughtUp(marks=marks),
+                feed,
+                build.build_encoder(settings),
+                database.open(planned.collection),
+                build.build_pictures(settings),
+                now=datetime.now(UTC),
+            )
+            print(f"{len(done.products)} products changed since the snapshot")
+    return plan
+
+
 @task
 def canary(plan: str) -> dict[str, Any]:
     """Check it; drop it if it is not fit, and leave what is served alone."""
@@ -121,11 +165,14 @@ def canary(plan: str) -> dict[str, Any]:
 
     from product_index import build, rebuild
     from product_index.canary import Thresholds, check_collection
+    from product_index.catch_up import read_caught_up
     from product_index.errors import CanaryRefused
 
     settings, asked = _settings(), get_current_context()["params"]
     with _hopeless_is_not_retried(), _database() as database:
         planned = rebuild.read_plan(plan)
+        caught = read_caught_up(planned)
+        live = database.resolve(planned.alias)
         try:
             verdict = check_collection(
                 planned,
@@ -133,7 +180,14 @@ def canary(plan: str) -> dict[str, Any]:
                 build.build_encoder(settings),
                 build.build_pictures(settings),
                 chance=np.random.default_rng(),
-                thresholds=Thresholds(min_coverage=asked["min_coverage"], min_recall=asked["min_recall"]),
+                thresholds=Thresholds(
+                    **{
+                        name: asked[name]
+                        for name in ("min_coverage", "min_recall", "max_shrink", "min_overlap")
+                    }
+                ),
+                served=None if live is None else database.open(live),
+                changed=frozenset() if caught is None else caught.products,
             )
         except CanaryRefused:
             database.drop(planned.collection)
@@ -142,12 +196,22 @@ def canary(plan: str) -> dict[str, Any]:
 
 
 @task(max_active_tis_per_dag=1, outlets=[INDEX])
-def switch(verdict: dict[str, Any], *, outlet_events: Any = None) -> str:
-    """Move the alias; tell those who wait for a new index."""
-    from product_index import publish
+def switch(plan: str, verdict: dict[str, Any], *, outlet_events: Any = None) -> str:
+    """Catch up once more, move the alias, and tell those who wait for a new index."""
+    from dags._change_feed import open_feed
+    from product_index import build, rebuild
+    from product_index.catch_up import serve
 
-    with _hopeless_is_not_retried(), _database() as database:
-        done = publish.switch(database, _settings().product_alias, verdict["collection"])
+    settings = _settings()
+    with _hopeless_is_not_retried(), open_feed() as feed, _database() as database:
+        done = serve(
+            rebuild.read_plan(plan),
+            database,
+            feed,
+            build.build_encoder(settings),
+            build.build_pictures(settings),
+            now=datetime.now(UTC),
+        )
     print(f"live: {done.live} ({done.reason})")
     outlet_events[INDEX].extra = {**verdict, "live": done.live, "moved": done.moved}
     return done.live

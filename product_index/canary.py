@@ -3,11 +3,13 @@
 The shard files are the truth, the store is the suspect: every row is there,
 bit for bit; sampled vectors are embedded anew; the store's search is set
 against exact search, with and without a filter, at the limit that is served.
-A collection that fails is not served; nothing here moves an alias.
+Then it is set beside what is served now: it may not be much smaller, nor,
+with the same model, give quite other lists. What changed since the snapshot
+is judged as it is stored. Nothing here moves an alias.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -39,12 +41,16 @@ class Thresholds:
     Attributes:
         min_coverage: share of the catalogue's products that must be in it.
         min_recall: share of the exact nearest that the store must find.
+        max_shrink: by which share it may be smaller than what is served.
+        min_overlap: share of the served lists, of what is in both, that it must give too.
         limit: as many as are asked for in service.
         queries: how many vectors are sampled as questions.
     """
 
     min_coverage: float = 0.95
     min_recall: float = 0.95
+    max_shrink: float = 0.2
+    min_overlap: float = 0.5
     limit: int = 100
     queries: int = 50
 
@@ -58,6 +64,7 @@ class Verdict:
     coverage: float
     recall: float
     recall_filtered: float
+    overlap: float | None
     search_p50_ms: float
     search_p99_ms: float
     model_id: str
@@ -75,6 +82,8 @@ def check_collection(
     *,
     chance: np.random.Generator,
     thresholds: Thresholds = Thresholds(),
+    served: VectorStore | None = None,
+    changed: Collection[str] = (),
 ) -> Verdict:
     """Check a loaded collection.
 
@@ -85,40 +94,58 @@ def check_collection(
         pictures: where the catalogue's pictures are.
         chance: draws the samples.
         thresholds: what is asked of it.
+        served: the collection that is served now.
+        changed: products that were changed after the snapshot, and caught up with.
 
     Raises:
-        CanaryRefused: with every reason found.
+        CanaryRefused: with every reason found, each after the name of its check.
         ModelMismatch: the encoder is of another space than the collection.
     """
     check_same_space(encoder, store.spec, store.name)
-    rows = [
+    embedded = [
         row
         for number in range(len(plan.shards))
         for page in read_rows(rows_path(plan, number))
         for row in page
     ]
-    coverage = len(rows) / max(plan.products, 1)
-    reasons = _missing(plan, rows, coverage, thresholds) + _differing(store, rows)
+    coverage = len(embedded) / max(plan.products, 1)
+    untouched = [row for row in embedded if row.product_id not in changed]
+    moved = store.get(sorted(changed))
+    rows = untouched + [row for row in moved.values() if not row.fingerprint.deleted]
+    reasons = _missing(plan, embedded, coverage, thresholds) + _differing(store, rows, moved)
     if not rows:
-        raise CanaryRefused(store.name, [*reasons, "it is empty"])
+        raise _refusal(store, [*reasons, "empty: it has no products"])
     drawn = chance.choice(len(rows), size=min(thresholds.queries, len(rows)), replace=False)
     sample = [rows[index] for index in drawn]
-    reasons += _strangers(plan, sample[:_SAMPLED_AGAIN], encoder, pictures)
+    as_planned = [row for row in sample if row.product_id not in changed]
+    reasons += _strangers(plan, as_planned[:_SAMPLED_AGAIN], encoder, pictures)
     where = _common_filter(rows)
     recall, waits = _recall(store, rows, sample, None, thresholds.limit)
     recall_filtered, _ = _recall(store, rows, sample, where, thresholds.limit)
-    for name, share in ((f"recall@{thresholds.limit}", recall), (f"recall under {where}", recall_filtered)):
+    for name, share in (("recall", recall), (f"recall under {where}", recall_filtered)):
         if not share >= thresholds.min_recall:
-            reasons.append(f"{name} is {share:.3f}, at least {thresholds.min_recall} is asked")
+            reasons.append(
+                f"recall: {name}@{thresholds.limit} is {share:.3f}, at least {thresholds.min_recall} is asked"
+            )
+    overlap = None
+    if served is not None and served.name != store.name:
+        reasons += _shrunken(served, len(rows), thresholds)
+        if served.spec == store.spec:
+            overlap = _overlap(store, served, rows, sample, thresholds.limit)
+        if overlap is not None and not overlap >= thresholds.min_overlap:
+            reasons.append(
+                f"overlap: it gives {overlap:.1%} of what {served.name} finds of the products in both, "
+                f"at least {thresholds.min_overlap:.1%} is asked of the same model"
+            )
     if reasons:
-        log.error("canary_refused", collection=store.name, reasons=reasons)
-        raise CanaryRefused(store.name, reasons)
+        raise _refusal(store, reasons)
     verdict = Verdict(
         collection=store.name,
         products=len(rows),
         coverage=round(coverage, 4),
         recall=round(recall, 4),
         recall_filtered=round(recall_filtered, 4),
+        overlap=None if overlap is None else round(overlap, 4),
         search_p50_ms=round(float(np.percentile(waits, 50)), 2),
         search_p99_ms=round(float(np.percentile(waits, 99)), 2),
         model_id=store.spec.model_id,
@@ -127,31 +154,41 @@ def check_collection(
     return verdict
 
 
+def _refusal(store: VectorStore, reasons: list[str]) -> CanaryRefused:
+    checks = sorted({reason.partition(":")[0] for reason in reasons})
+    log.error("canary_refused", collection=store.name, checks=checks, reasons=reasons)
+    return CanaryRefused(store.name, reasons)
+
+
 def _missing(plan: Plan, rows: Sequence[ProductVector], coverage: float, thresholds: Thresholds) -> list[str]:
     """Are as many rows embedded as the catalogue has products?"""
     reasons = []
     if read_plan(plan.path) != plan:
-        reasons.append(f"its plan {plan.path} was changed meanwhile")
+        reasons.append(f"plan: its plan {plan.path} was changed meanwhile")
     promised = sum(shard.rows for shard in finished_shards(plan))
     if promised != len(rows):
-        reasons.append(f"its shards have {len(rows)} rows, {promised} were written")
+        reasons.append(f"shards: its shards have {len(rows)} rows, {promised} were written")
     if coverage < thresholds.min_coverage:
         failed = [failure for shard in finished_shards(plan) for failure in shard.failed]
         first = f"; first: {failed[0][0]!r}, {failed[0][1]}" if failed else ""
         reasons.append(
-            f"it covers {coverage:.1%} of {plan.products} products, at least "
+            f"coverage: it covers {coverage:.1%} of {plan.products} products, at least "
             f"{thresholds.min_coverage:.1%} is asked{first}"
         )
     return reasons
 
 
-def _differing(store: VectorStore, rows: Sequence[ProductVector]) -> list[str]:
-    """Is every row stored as it was embedded, and nothing else?"""
+def _differing(
+    store: VectorStore, rows: Sequence[ProductVector], moved: Mapping[str, ProductVector]
+) -> list[str]:
+    """Is every row stored as it was embedded or changed since, and nothing else?"""
     wanted = {row.product_id: row for row in rows}
     unknown, other_model, not_unit, changed, found = 0, 0, 0, 0, 0
     for page in store.rows():
         for row in page:
             original = wanted.get(row.product_id)
+            if original is None and row.product_id in moved:
+                continue  # removed since
             if original is None:
                 unknown += 1
                 continue
@@ -163,12 +200,12 @@ def _differing(store: VectorStore, rows: Sequence[ProductVector]) -> list[str]:
             changed += not same
     counted = store.count()
     said = {
-        f"{len(wanted) - found} products are missing": found != len(wanted),
-        f"{unknown} products are in it that the catalogue does not have": unknown,
-        f"{other_model} rows are of another model": other_model,
-        f"{not_unit} vectors are not finite and of length 1": not_unit,
-        f"{changed} rows differ from what was embedded": changed,
-        f"it counts {counted} products, {len(wanted)} were loaded": counted != len(wanted),
+        f"missing: {len(wanted) - found} products are missing": found != len(wanted),
+        f"strangers: {unknown} products are in it that the catalogue does not have": unknown,
+        f"model: {other_model} rows are of another model": other_model,
+        f"norms: {not_unit} vectors are not finite and of length 1": not_unit,
+        f"rows: {changed} rows differ from what was embedded": changed,
+        f"count: it counts {counted} products, {len(wanted)} were loaded": counted != len(wanted),
     }
     return [sentence for sentence, wrong in said.items() if wrong]
 
@@ -194,7 +231,8 @@ def _strangers(
     if not wrong:
         return []
     return [
-        f"{len(wrong)} of {len(wanted)} sampled products have another's vector (first: {sorted(wrong)[0]!r})"
+        f"vectors: {len(wrong)} of {len(wanted)} sampled products have another's vector "
+        f"(first: {sorted(wrong)[0]!r})"
     ]
 
 
@@ -225,6 +263,35 @@ def _recall(
         }
         shares.append(min(len(right), nearest) / nearest)
     return float(np.mean(shares)), np.array(waits)
+
+
+def _shrunken(served: VectorStore, products: int, thresholds: Thresholds) -> list[str]:
+    """Is it much smaller than what is served? A cut-off snapshot looks like a shop that sold out."""
+    before = served.count()
+    if products >= before * (1 - thresholds.max_shrink):
+        return []
+    return [
+        f"shrink: it has {products} products, {served.name} serves {before}; it may be smaller by "
+        f"{thresholds.max_shrink:.0%} at most (max_shrink, if so many were really taken out)"
+    ]
+
+
+def _overlap(
+    store: VectorStore,
+    served: VectorStore,
+    rows: Sequence[ProductVector],
+    sample: Sequence[ProductVector],
+    limit: int,
+) -> float | None:
+    """The share of the served lists, of the products in both, that the new one gives; None without any."""
+    in_both = served.fingerprints([row.product_id for row in rows])
+    shares = []
+    for row in sample:
+        before = {hit.product_id for hit in served.search(row.vector[None], limit=limit)[0]} & in_both.keys()
+        after = {hit.product_id for hit in store.search(row.vector[None], limit=limit)[0]}
+        if before:
+            shares.append(len(before & after) / len(before))
+    return float(np.mean(shares)) if shares else None
 
 
 def _common_filter(rows: Sequence[ProductVector]) -> Filter:

@@ -15,6 +15,7 @@ ProductIndexError
         EncoderUnavailable     the encoder fails whatever it is given
     ModelMismatch              encoder and collection differ: switch the channel off, never mix spaces
     CanaryRefused              the new collection is not fit to serve: the old one goes on
+    ChangesLost                the log forgot changes that a new collection needs: begin a new rebuild
     CollectionInUse            an alias points to it: move the alias first
     UnknownCollection          no collection or alias of that name
 """
@@ -88,6 +89,10 @@ class CanaryRefused(ProductIndexError):
         super().__init__(f"collection {collection!r} is not fit to serve: {'; '.join(reasons)}")
         self.collection = collection
         self.reasons = reasons
+
+
+class ChangesLost(ProductIndexError):
+    """The log no longer keeps changes that came after the mark."""
 
 
 class CollectionInUse(ProductIndexError):

@@ -21,10 +21,12 @@ def test_the_dag_reads_like_a_table_of_contents(read_dags: dict[str, Any]) -> No
 
     assert {} == {path: error for path, error in read_dags["errors"].items() if DAG_ID in path}
     assert {
+        "mark": ["begin", "catch_up"],
         "begin": ["embed_shard", "list_shards", "load"],
         "list_shards": ["embed_shard"],
         "embed_shard": ["load"],
-        "load": ["canary"],
+        "load": ["catch_up", "switch"],
+        "catch_up": ["canary"],
         "canary": ["switch"],
         "switch": ["drop_old"],
         "drop_old": [],
@@ -42,7 +44,8 @@ def test_the_dag_is_owned_described_retried_and_never_runs_beside_itself(read_da
         assert "default_pool" == task["pool"], "a pool that does not exist is never scheduled"
         assert ("search", 2, True) == (task["owner"], task["retries"], task["timed"])
     assert ["product_index"] == dag["tasks"]["switch"]["outlets"]
-    assert [1, 1, 1] == [dag["tasks"][name]["at_once"] for name in ("load", "switch", "drop_old")]
+    writers = ("load", "catch_up", "switch", "drop_old")
+    assert [1, 1, 1, 1] == [dag["tasks"][name]["at_once"] for name in writers]
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +97,9 @@ def test_whole_runs_serve_the_newest_keep_one_older_and_refuse_a_bad_one(
     for _ in range(2):
         done = command(environment, "dags", "run", DAG_ID)
         assert 0 == done.returncode, done.stderr
-        for task in ("begin", "embed_shard[0]", "load", "canary", "switch", "drop_old"):
+        for task in ("mark", "begin", "embed_shard[0]", "load", "catch_up", "canary", "switch", "drop_old"):
             assert f"  {task} done in " in done.stdout
-        assert 9 == done.stdout.count("\n") + (served != []), "one line per task and no chatter"
+        assert 11 == done.stdout.count("\n") + (served != []), "one line per task and no chatter"
         served.append(status(environment)["live"])
     assert served == sorted(set(served))
 
