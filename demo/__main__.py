@@ -1,10 +1,12 @@
 """`python -m demo`: walk the four journeys; `python -m demo train`: make the encoder again."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import structlog
@@ -15,7 +17,7 @@ from experiments.errors import ExperimentsError
 from product_index.errors import ProductIndexError
 from streaming.errors import StreamingError
 
-from .home import open_home
+from .home import alone_in, open_home
 from .processes import StackError
 from .tastes import NothingWantedError
 
@@ -31,20 +33,20 @@ Shoppers = Annotated[int, typer.Option(min=20, envvar="DEMO_SHOPPERS", help="How
 def main(context: typer.Context, products: Products = 2_000, shoppers: Shoppers = 4_000) -> None:
     """Walk the four journeys with real parts, and write a weekly report."""
     if context.invoked_subcommand is None:
-        from .walk import walk
-
         with _one_sentence_errors():
+            from .walk import walk
+
             home = open_home(os.environ)
-            with _log_lines_to(home.folder / "logs" / "demo.log"):
+            with alone_in(home.folder), _log_lines_to(home.folder / "logs" / "demo.log"):
                 walk(home, Console(highlight=False), products=products, shoppers=shoppers)
 
 
 @app.command()
 def train() -> None:
     """Render shops, make pairs, train the encoder and export it to demo/model."""
-    from .training import train_encoder
-
     with _one_sentence_errors():
+        from .training import train_encoder
+
         train_encoder(Console(highlight=False))
 
 
@@ -69,23 +71,49 @@ def _log_lines_to(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _one_sentence_errors() -> Iterator[None]:
+    """What goes wrong is one sentence and an exit code: 2, or 128 and the signal that ended us."""
+    interrupted = False
+
+    def interrupt(_sign: int, _frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True  # a module that is being imported turns what we raise into an error of its own
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     try:
         yield
-    except (StackError, ProductIndexError, ExperimentsError, StreamingError, NothingWantedError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except SystemExit as error:
+        if error.code in _STOPPED:
+            _complain(_GOODBYE)
+        raise
+    except BaseException as error:
+        if interrupted:
+            _complain("\n" + _GOODBYE)
+            raise SystemExit(128 + signal.SIGINT) from None
+        if (sentence := _sentence(error)) is None:
+            raise
+        _complain(f"error: {sentence}")
         raise SystemExit(2) from None
-    except OSError as error:
+
+
+_GOODBYE = "stopped; everything that was started has been ended. `make demo` starts again"
+_STOPPED = (128 + signal.SIGTERM, 128 + signal.SIGHUP)
+_ON_PURPOSE = (StackError, ProductIndexError, ExperimentsError, StreamingError, NothingWantedError)
+
+
+def _sentence(error: BaseException) -> str | None:
+    """What a person is told; None for what nobody has foreseen."""
+    if isinstance(error, _ON_PURPOSE):
+        return str(error)
+    if isinstance(error, OSError):
         named = f"{error.filename}: " if error.filename else ""
-        print(
-            f"error: {named}{error.strerror or error}; is the disk full or read-only? Then try again",
-            file=sys.stderr,
-        )
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print(
-            "\nstopped; everything that was started has been ended. `make demo` starts again", file=sys.stderr
-        )
-        raise SystemExit(130) from None
+        return f"{named}{error.strerror or error}; is the disk full or read-only? Then try again"
+    return None
+
+
+def _complain(line: str) -> None:
+    with suppress(OSError):  # the terminal may have been closed
+        print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

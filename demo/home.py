@@ -4,9 +4,11 @@ One folder holds everything; deleting it costs nothing but the time to make it
 again. What an unfinished run left there is dealt with here, at the start.
 """
 
+import fcntl
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,6 +122,35 @@ def open_home(environ: Mapping[str, str]) -> Home:
         is_rendered=not named,
         model=model,
     )
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other runs out of the folder as long as this one lasts; the system frees it even after a kill.
+
+    Raises:
+        StackError: another run is using it, or nothing can be written there.
+    """
+    try:
+        file = (folder / "run.lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise StackError(
+            f"nothing can be written in {folder} ({error.strerror}); set DEMO_HOME to a folder of your own"
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip()
+            raise StackError(
+                f"another demo (pid {owner}) is using {folder}; wait for its end, end it with "
+                f"`kill {owner}`, or set DEMO_HOME to another folder"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 def clear_last_run(home: Home) -> None:

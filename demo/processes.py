@@ -11,8 +11,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -131,6 +133,24 @@ def start_process(
         }
         note.write_text(json.dumps(text), encoding="utf-8")
     return Process(name=name, log=log, note=note, _popen=popen)
+
+
+@contextmanager
+def finish_first() -> Iterator[None]:
+    """Answer Ctrl-C and its kin only afterwards: a program that is half started cannot be ended in order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    signs = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = {sign: signal.signal(sign, lambda number, _frame: came.append(number)) for sign in signs}
+    try:
+        yield
+    finally:
+        for sign, handler in handlers.items():
+            signal.signal(sign, handler)
+        for number in dict.fromkeys(came):
+            signal.raise_signal(number)
 
 
 def end_leftovers(run_folder: Path) -> list[str]:

@@ -23,6 +23,7 @@ from random import Random
 from typing import Annotated, Any
 
 from .drawing import Look, distinct_seconds, draw_photo
+from .processes import finish_first
 from .sellers import draw_brand, draw_price, draw_style, write_attributes, write_description, write_title
 from .words import COLOURS, KINDS, PATTERNS
 
@@ -168,8 +169,14 @@ def _draw_all(part: Path, products: int, seed: int, workers: int) -> Iterator[Re
     # Started afresh: a fork of a process that has threads may hang.
     start = partial(_end_with_parent, os.getpid())
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=start) as pool:
-        for rendered in pool.map(_draw_some, jobs):
-            yield from rendered
+        try:
+            with finish_first():
+                drawn = pool.map(_draw_some, jobs)
+            for rendered in drawn:
+                yield from rendered
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # else it would draw the rest before it ends
+            raise
 
 
 def _end_with_parent(parent_pid: int) -> None:

@@ -174,7 +174,9 @@ class Stack:
         for name in end_leftovers(self._run_folder):
             self._say(f"ended {name}, left by a run that was killed")
         if threading.current_thread() is threading.main_thread():
-            self._handlers[signal.SIGTERM] = signal.signal(signal.SIGTERM, _exit)
+            for sign in (signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(sign) is not signal.SIG_IGN:  # `nohup` means it
+                    self._handlers[sign] = signal.signal(sign, _exit)
         return self
 
     def __exit__(
@@ -182,19 +184,23 @@ class Stack:
     ) -> None:
         if threading.current_thread() is threading.main_thread():
             # Each stop is bounded; a second Ctrl-C must not leave the rest running.
-            self._handlers[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                handler = signal.signal(sign, signal.SIG_IGN)
+                self._handlers.setdefault(sign, handler)
+        still_there = []
         try:
             while self._stops:
                 name, stop = self._stops.pop()
                 try:
                     stop()
                 except Exception as error:  # the others must stop, too
-                    self._say(f"could not stop {name}: {error}")
+                    still_there.append(f"could not stop {name}: {error}")
         finally:
             for sign, handler in self._handlers.items():
                 signal.signal(sign, handler)
             self._handlers.clear()
+        for sentence in still_there:  # last: there may be nobody left to tell
+            self._say(sentence)
 
     def kafka(self, *, port: int | None = None) -> Broker:
         """Start the change log, or use the one that KAFKA_BOOTSTRAP names."""

@@ -1,12 +1,12 @@
-"""The last screen: what was walked, what the report says, and what to try next."""
+"""The first words and the last screen: what is walked, what the report says, and what to try next."""
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.panel import Panel
 from rich.table import Table
 
-from .home import Home
+from .home import DEFAULT_HOME, Home
 from .road.change_to_index import NEVER_FRESH, Arrived
 from .road.logs_to_decision import Report
 from .road.query_to_exposure import Served
@@ -14,6 +14,23 @@ from .telling import Telling
 
 # What a person asks first; the page has the rest.
 SHOWN_METRICS = ("ctr", "revenue_per_shopper", "orders_per_shopper")
+
+
+def tell_beginning(home: Home, telling: Telling) -> None:
+    """What will happen, where, and how to stop it."""
+    what = "a rendered shop" if home.is_rendered else str(home.catalogue)
+    telling.say(
+        f"The whole road once, on {what}: products become a searchable index, changes arrive in it, "
+        "shoppers search with and without UniECS, and a report says what that earned.",
+        indent="",
+        hanging=0,
+    )
+    telling.say(
+        f"A few minutes; everything it writes is in {home.folder}, nothing listens beyond this machine, "
+        "Ctrl-C stops it all.",
+        indent="",
+        hanging=0,
+    )
 
 
 def tell_searches(served: Served, telling: Telling) -> None:
@@ -35,36 +52,52 @@ def tell_summary(
     """The estimate beside the truth, freshness, the verdict, and where the page is."""
     numbers = report.numbers
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for name in ("", "without", "with UniECS", "lift", "95% interval", "planted"):
-        table.add_column(name, justify="right" if name else "left")
+    for name in ("", "without", "with UniECS", "lift", "95% interval", "true lift"):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
     for row in numbers["comparisons"]:
         if row["metric"] in SHOWN_METRICS:
             table.add_row(*_cells(row))
-    console = telling.console
-    console.print()
-    console.print(Panel(table, title="what four simulated weeks earned", title_align="left", expand=False))
-    verdict = numbers["verdict"]
+    telling.console.print("\n[bold]What four simulated weeks earned[/]\n")
+    telling.console.print(table)
+    telling.console.print()
+    telling.say(
+        "lift: what the report estimates, from half the shoppers without and half with; true lift: what the "
+        "simulator knows, because it can serve both to everybody.",
+        indent="",
+        hanging=0,
+    )
+    telling.console.print()
+    for name, told in _facts(home, served, arrived, report, telling):
+        telling.say(f"{name:<15}{told}", indent="", hanging=15)
+    telling.say(f"{'report':<15}{report.page.resolve()}", indent="", hanging=None)
+    text = _example(home, served)
+    if text is not None:
+        where = "" if home.folder == DEFAULT_HOME else f"MILVUS_URI={home.index} "
+        command = f"{where}.venv/bin/python -m product_index search {shlex.quote(text)}"
+        telling.say(f"{'try':<15}{command}", indent="", hanging=None)
+
+
+def _facts(
+    home: Home, served: Served, arrived: Sequence[Arrived], report: Report, telling: Telling
+) -> Iterator[tuple[str, str]]:
+    numbers = report.numbers
     ratio = numbers["sample_ratio"]
-    console.print(f"verdict        {verdict['headline']}", markup=False)
-    ratio_said = "as planned" if ratio["ok"] else "OFF: no winner may be named"
-    console.print(f"sample ratio   {ratio_said} (p = {ratio['p_value']:.2f})")
+    yield "verdict", numbers["verdict"]["headline"]
+    yield (
+        "sample ratio",
+        f"{'as planned' if ratio['ok'] else 'OFF, no winner may be named'} (p = {ratio['p_value']:.2f})",
+    )
     late = [figure for one in arrived if one.label not in NEVER_FRESH for figure in one.freshness_ms]
-    taken = sum(one.right for one in arrived)
-    console.print(
-        f"changes        {taken} of {sum(one.sent for one in arrived)} as they must be, {_freshness(late)}"
-    )
-    console.print(f"took           {telling.took_s:.0f} s; everything that was started has been stopped")
-    console.print(f"report         {report.page.resolve()}", soft_wrap=True, markup=False)
-    example = (
-        "striped red mug"
-        if home.is_rendered
-        else next(wish.text for wish in served.world.wishes if wish.text)
-    )
-    setting = "" if str(home.folder) == ".demo" else f"MILVUS_URI={home.index} "
-    console.print(
-        f'try            {setting}.venv/bin/python -m product_index search "{example}" --limit 10',
-        markup=False,
-    )
+    sent, right = sum(one.sent for one in arrived), sum(one.right for one in arrived)
+    yield "changes", f"{right} of {sent} are in the index as they must be, {_freshness(late)}"
+    yield "took", f"{telling.took_s:.0f} s; everything that was started has been stopped"
+
+
+def _example(home: Home, served: Served) -> str | None:
+    """Something to ask for: of the rendered shop, or of a catalogue that we have never seen."""
+    if home.is_rendered:
+        return "striped red mug"
+    return next((wish.text for wish in served.world.wishes if wish.text), None)
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:

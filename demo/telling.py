@@ -1,5 +1,10 @@
-"""What a person sees while the demo runs: steps, bars, and the words of its programs."""
+"""What a person sees while the demo runs: steps, bars, and the words of its programs.
 
+A terminal gets bars and lines broken at its width; a file gets whole lines, and
+a line now and then instead of a bar.
+"""
+
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .processes import Process, StackError, log_end
 
+_INDENT = "     "
+# Where there is no bar, a line this often tells that something moves.
+_LINE_EVERY_S = 10.0
 # How often a program's log is looked at: often enough to feel alive.
 _LOOK_EVERY_S = 0.1
 
@@ -26,21 +34,42 @@ class Telling:
     def step(self, title: str) -> Iterator[None]:
         """One step of the road."""
         self._number += 1
-        self.console.print(f"\n[bold cyan]{self._number}/{self._steps}[/]  [bold]{title}[/]")
+        self.console.print(f"\n[bold cyan]{self._number}/{self._steps}[/]  [bold]{title}[/]", soft_wrap=True)
         began = time.monotonic()
         yield
-        self.console.print(f"     [dim]{time.monotonic() - began:.1f} s[/]")
+        self.console.print(f"{_INDENT}[dim]{time.monotonic() - began:.1f} s[/]")
 
-    def say(self, line: str) -> None:
-        """One line under the step; square brackets are the text's own."""
-        self.console.print(f"     {line}", markup=False, highlight=False, soft_wrap=True)
+    def say(self, line: str, *, indent: str = _INDENT, hanging: int | None = 2) -> None:
+        """One line under the step; square brackets are the text's own.
+
+        Args:
+            line: broken between words at the width of a terminal, never inside a path.
+            indent: before it.
+            hanging: how much further in it goes on; None: it is there to be copied, never break it.
+        """
+        if self.console.is_terminal and hanging is not None:
+            depth = len(line) - len(line.lstrip()) + hanging
+            line = textwrap.fill(
+                line,
+                max(40, self.console.width - 1),
+                initial_indent=indent,
+                subsequent_indent=indent + " " * depth,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        else:
+            line = indent + line
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def bar(self, what: str, *, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
         """A progress bar; call what it yields with (done, of how many)."""
+        if not self.console.is_terminal:
+            yield self._lines_now_and_then(what)
+            return
         columns = (
-            TextColumn("     {task.description}"),
-            BarColumn(bar_width=30),
+            TextColumn(_INDENT + "{task.description}"),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
         )
@@ -48,8 +77,19 @@ class Telling:
             task = bars.add_task(what, total=total)
             yield lambda done, of: bars.update(task, completed=done, total=of)
 
+    def _lines_now_and_then(self, what: str) -> Callable[[int, int], None]:
+        told_at = time.monotonic()
+
+        def tell(done: int, of: int) -> None:
+            nonlocal told_at
+            if time.monotonic() - told_at >= _LINE_EVERY_S:
+                told_at = time.monotonic()
+                self.say(f"{what}: {done:,} of {of:,}")
+
+        return tell
+
     def follow(self, process: Process, *, timeout_s: float) -> None:
-        """Print what a program writes, line by line, until it ends.
+        """Print what a program says to people, line by line, until it ends.
 
         Raises:
             StackError: it failed, or did not end in time.
@@ -62,7 +102,7 @@ class Telling:
                     code = process.exit_code  # before reading: nothing is written after the end
                     *whole, held = (held + lines.read()).split("\n")
                     for line in whole:
-                        self.say(f"  {line}")
+                        self._pass_on(line)
                     if code is not None:
                         break
                     if time.monotonic() > deadline:
@@ -71,10 +111,13 @@ class Telling:
                             f"{process.name} did not end within {timeout_s:g} s; see {process.log}"
                         )
                     time.sleep(_LOOK_EVERY_S)
-        if held:
-            self.say(f"  {held}")
+        self._pass_on(held)
         if process.wait() != 0:
             raise StackError(f"{process.name} failed; see {process.log}\n{log_end(process.log)}")
+
+    def _pass_on(self, line: str) -> None:
+        if line and not line.startswith("{"):  # a log event is for machines; it stays in the log
+            self.say(f"  {line}")
 
     @property
     def took_s(self) -> float:

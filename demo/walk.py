@@ -13,7 +13,7 @@ from .funnel import ShopSearch
 from .home import Home, clear_last_run
 from .road import catalogue_to_index, change_to_index, logs_to_decision, query_to_exposure
 from .stack import Stack
-from .summary import tell_searches, tell_summary
+from .summary import tell_beginning, tell_searches, tell_summary
 from .telling import Telling
 
 STEPS = 7
@@ -29,15 +29,14 @@ def walk(home: Home, console: Console, *, products: int, shoppers: int) -> None:
     """
     telling = Telling(console, steps=STEPS)
     experiment = load_experiments(None)[EXPERIMENT]
+    tell_beginning(home, telling)
     with Stack(home.folder, say=telling.say) as stack:
         clear_last_run(home)
         with telling.step("A shop"):
             shop = catalogue_to_index.open_shop(home, telling, products=products)
         with telling.step("An encoder"):
             encoder = catalogue_to_index.open_encoder(home, telling)
-        with telling.step(
-            "Catalogue to index: Airflow fills a new collection, checks it, and switches the alias"
-        ):
+        with telling.step("Catalogue to index: Airflow fills a new collection, checks and serves it"):
             milvus = stack.milvus()
             env = home.environment(picture_root=shop.picture_root, milvus_uri=milvus.uri)
             catalogue_to_index.fill_index(stack, telling, env)
@@ -58,9 +57,7 @@ def walk(home: Home, console: Console, *, products: int, shoppers: int) -> None:
             change_to_index.wait_for_arrival(home, changes, consumer, telling)
             arrived = change_to_index.check_arrival(home, changes, encoder, pictures, index)
             change_to_index.tell_arrival(arrived, telling)
-        with telling.step(
-            f"Query to exposure: {shoppers:,} shoppers, half of them with UniECS behind the flag"
-        ):
+        with telling.step(f"Query to exposure: {shoppers:,} shoppers search, half of them with UniECS"):
             world = query_to_exposure.world_of(shop, changes, pictures)
             served = query_to_exposure.let_them_shop(
                 home,
