@@ -1,4 +1,4 @@
-"""`python -m experiments`: check definitions, ask for an assignment, write the report."""
+"""`python -m experiments`: weigh the evidence, plan it, ask for an assignment, write the report."""
 
 import json
 import sys
@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 from .definition import load_experiments
-from .errors import ExperimentsError
-from .settings import Settings, midnight
+from .errors import ExperimentsError, InvalidData
+from .settings import Settings, midnight, week_end
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -21,9 +21,14 @@ Name = Annotated[str, typer.Option("--experiment", help="The experiment's name."
 
 @app.command()
 def report(
+    name: Annotated[str | None, typer.Argument(help="The experiment's name.")] = None,
+    *,
     experiment: Name = "uniecs-recall",
     logs: Annotated[Path | None, typer.Option(help="The archive of events [EXPERIMENT_LOGS].")] = None,
-    output: Annotated[Path | None, typer.Option(help="Where the report goes [REPORTS].")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--out", "--output", help="Where the report goes [REPORTS].")
+    ] = None,
+    week: Annotated[str | None, typer.Option(help="As of the end of this week, as 2026-W47.")] = None,
     until: Annotated[
         str | None, typer.Option(help="Leave out this day (UTC) and later, as 2026-02-02.")
     ] = None,
@@ -33,13 +38,14 @@ def report(
     """Turn logs into the weekly page."""
     from .weekly import collect_aggregates, publish_report  # heavy: DuckDB and SciPy
 
+    if week is not None and until is not None:
+        raise InvalidData("--week and --until are both given; give one")
+    end = week_end(week) if week is not None else None if until is None else midnight(until)
     settings = Settings()
     folder = output or settings.reports
-    chosen = load_experiments(settings.experiments)[experiment]
+    chosen = load_experiments(settings.experiments)[name or experiment]
     with Console(stderr=True).status("reading the logs"):
-        aggregates = collect_aggregates(
-            chosen, logs or settings.experiment_logs, folder, until=None if until is None else midnight(until)
-        )
+        aggregates = collect_aggregates(chosen, logs or settings.experiment_logs, folder, until=end)
         result, written = publish_report(chosen, aggregates, folder, truth=truth or settings.report_truth)
     if as_json:
         typer.echo(json.dumps(result | {"page": str(written.page)}, ensure_ascii=False, allow_nan=False))
@@ -98,6 +104,97 @@ def compare(
 
 
 @app.command()
+def power(
+    *,
+    mean: Annotated[float | None, typer.Option(help="The metric's mean per unit.")] = None,
+    sd: Annotated[float | None, typer.Option(help="Its standard deviation over units.")] = None,
+    share: Annotated[float | None, typer.Option(help="Or: the share of units that have any.")] = None,
+    lift: Annotated[float | None, typer.Option(help="Ask: how many units for this lift? 0.05 is 5%.")] = None,
+    units: Annotated[int | None, typer.Option(help="Ask: which lift do so many units, in all, show?")] = None,
+    target: Annotated[float, typer.Option("--power", help="How often a true lift is shown.")] = 0.8,
+    alpha: Annotated[float, typer.Option(help="How often nothing may be shown as something.")] = 0.05,
+    treated: Annotated[float, typer.Option(help="The share of units that see the treatment.")] = 0.5,
+    saved: Annotated[float, typer.Option(help="The share of variance a covariate takes out.")] = 0.0,
+    tests: Annotated[int, typer.Option(help="How many comparisons share alpha.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Say how many units a lift needs, or which lift some units can show."""
+    from .power import Design, power_of, smallest_lift, units_needed
+
+    design = Design(
+        variation=variation_of(mean, sd, share), alpha=alpha, share=treated, saved=saved, tests=tests
+    )
+    if lift is None and units is None:
+        raise InvalidData("nothing to work out; give --lift, --units, or both for the power of that")
+    found: dict[str, float | int] = {"variation": design.variation, "alpha": alpha}
+    if lift is not None and units is not None:
+        found |= {"lift": lift, "units": units, "power": power_of(design, lift, units)}
+    elif lift is not None:
+        found |= {"lift": lift, "power": target, "units": units_needed(design, lift, power=target)}
+    elif units is not None:
+        found |= {"units": units, "power": target, "lift": smallest_lift(design, units, power=target)}
+    if as_json:
+        typer.echo(json.dumps(found, allow_nan=False))
+        return
+    typer.echo(
+        f"{found['units']:,} units in all show a lift of {found['lift']:.2%} {found['power']:.0%} of the time"
+    )
+
+
+@app.command()
+def aa(
+    file: Annotated[Path, typer.Argument(help="A CSV or Parquet file; its variants do not matter.")],
+    *,
+    metric: Annotated[list[str], typer.Option(help="NAME=mean(col), ratio(num,den) or proportion(col).")],
+    unit: Annotated[str | None, typer.Option(help="The unit's column, where it has several rows.")] = None,
+    covariate: Annotated[list[str] | None, typer.Option(help="NAME=col, known before the start.")] = None,
+    cap: Annotated[list[str] | None, typer.Option(help="NAME=0.999 or NAME=250.")] = None,
+    runs: Annotated[int, typer.Option(help="How many splits.")] = 1_000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same splits.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Split a table's units at random, many times: does a test of nothing stay quiet?"""
+    from .again import repeat_a_a  # heavy: DuckDB and SciPy
+    from .formula import read_formulas
+
+    formulas = read_formulas(metric, covariates=covariate or (), caps=cap or ())
+    result = repeat_a_a(file, formulas=formulas, unit=unit, runs=runs, seed=seed)
+    if as_json:
+        typer.echo(json.dumps(result, ensure_ascii=False, allow_nan=False))
+        return
+    for it in result["metrics"]:
+        state = "as it should be" if it["ok"] else "NOT as it should be: do not trust its p-values"
+        typer.echo(
+            f"{it['metric']}: {it['false_alarms']:.1%} of {runs:,} splits alarm at 5%, uniform with"
+            f" p = {it['uniform_p']:.2g}: {state}"
+        )
+
+
+@app.command()
+def interleaving(
+    file: Annotated[Path, typer.Argument(help="A CSV or Parquet file, one row per interleaved search.")],
+    *,
+    unit: Annotated[str, typer.Option(help="The unit's column: each has one vote.")],
+    ours: Annotated[str, typer.Option(help="The column of credit of the ranker that might be better.")],
+    theirs: Annotated[str, typer.Option(help="The column of credit of the other.")],
+    alpha: Annotated[float, typer.Option(help="The interval holds 1 - alpha of the time.")] = 0.05,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Say which of two interleaved rankers is preferred, one vote per unit."""
+    from .interleaving import compare_interleaved  # heavy: DuckDB and SciPy
+
+    it = compare_interleaved(file, unit=unit, ours=ours, theirs=theirs, alpha=alpha)
+    if as_json:
+        typer.echo(json.dumps(it, ensure_ascii=False, allow_nan=False))
+        return
+    typer.echo(
+        f"{it['headline']}: {it['wins']:,} votes for {ours}, {it['losses']:,} for {theirs},"
+        f" {it['ties']:,} ties; preference {it['preference']:.1%}"
+        f" ({it['preference_low']:.1%} to {it['preference_high']:.1%}), p = {it['p_value']:.3g}"
+    )
+
+
+@app.command()
 def check(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Read every definition and say what is wrong with the first that is."""
     experiments = load_experiments(Settings().experiments)
@@ -126,6 +223,19 @@ def assign(
         typer.echo(json.dumps({"unit": unit, "variant": decision.variant, "reason": decision.reason}))
         return
     typer.echo(f"{unit}: {decision.variant} ({decision.reason})")
+
+
+def variation_of(mean: float | None, sd: float | None, share: float | None) -> float:
+    """The coefficient of variation, from a mean and sd or from a share."""
+    if share is not None and mean is None and sd is None:
+        if not 0 < share < 1:
+            raise InvalidData(f"share is {share}, must be between 0 and 1")
+        return float(((1 - share) / share) ** 0.5)
+    if mean is None or sd is None or share is not None:
+        raise InvalidData("give --mean and --sd, or --share of units that have any")
+    if mean == 0:
+        raise InvalidData("mean is 0: no lift is relative to that")
+    return abs(sd / mean)
 
 
 def main() -> None:

@@ -165,15 +165,7 @@ class _Pair:
         return compare_estimates(self._blank(*estimates), *estimates, alpha=self._alpha)
 
     def _blank(self, control: Estimate, treatment: Estimate) -> Comparison:
-        return Comparison(
-            metric=self._formula.name,
-            control=self._names[0],
-            treatment=self._names[1],
-            n_control=control.count,
-            n_treatment=treatment.count,
-            control_value=control.value,
-            treatment_value=treatment.value,
-        )
+        return blank(self._formula.name, control, treatment, names=self._names)
 
     def _two(self, source: Mapping[tuple[str, str, str], Mapping[str, Moments]]) -> tuple[Moments, Moments]:
         nothing = Moments(columns=("y",), count=0, means=(0.0,), comoments=((0.0,),))
@@ -182,6 +174,21 @@ class _Pair:
 
     def _estimate(self, source: Mapping[tuple[str, str, str], Mapping[str, Moments]], which: int) -> Estimate:
         return _estimate(self._formula, self._two(source)[which], self._names[which])
+
+
+def blank(
+    metric: str, control: Estimate, treatment: Estimate, *, names: tuple[str, str] = ("A", "B")
+) -> Comparison:
+    """Two values side by side, not yet compared."""
+    return Comparison(
+        metric=metric,
+        control=names[0],
+        treatment=names[1],
+        n_control=control.count,
+        n_treatment=treatment.count,
+        control_value=control.value,
+        treatment_value=treatment.value,
+    )
 
 
 def _estimate(formula: Formula, moments: Moments, variant: str) -> Estimate:

@@ -38,6 +38,24 @@ def midnight(text: str) -> datetime:
         raise InvalidData(f"{text!r} is not a day; write one like 2026-02-02") from error
 
 
+def week_end(text: str) -> datetime:
+    """An ISO week as `2026-W47`: the Monday 00:00 UTC after it.
+
+    >>> week_end("2026-W05").date().isoformat()
+    '2026-02-02'
+
+    Raises:
+        InvalidData: not such a week.
+    """
+    year, _, week = text.partition("-W")
+    try:
+        return datetime.combine(
+            date.fromisocalendar(int(year), int(week), 7) + timedelta(days=1), time(), tzinfo=UTC
+        )
+    except (ValueError, OverflowError) as error:
+        raise InvalidData(f"{text!r} is not a week; write one like 2026-W47") from error
+
+
 def last_complete_week_end(now: datetime) -> datetime:
     """The Monday 00:00 UTC at or before a moment: what a weekly report runs up to.
 

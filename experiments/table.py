@@ -86,6 +86,17 @@ def scan_table(
         return _Scan(connection, formulas, unit, tuple(segments), numbers).scan()
 
 
+def scan_buckets(
+    source: Path | object, *, formulas: Sequence[Formula], unit: str | None, buckets: int
+) -> dict[str, list[Moments]]:
+    """The moments of each metric in each of some buckets, into which units fall by hash."""
+    numbers = tuple(dict.fromkeys(column for formula in formulas for column in formula.columns))
+    with connect("the table") as connection:
+        open_table(connection, source, variant=None, unit=unit, segments=(), numbers=numbers, buckets=buckets)
+        found = _Scan(connection, formulas, unit, (), numbers).scan(most_variants=buckets)
+    return {it.name: list(found.moments[it.name, WHOLE, WHOLE].values()) for it in formulas}
+
+
 class _Scan:
     """The columns of `cell` are v, u, s0.. and n0..: no name of the table's own is in a query."""
 
@@ -103,7 +114,8 @@ class _Scan:
         self._segments = segments
         self._numbers = numbers
 
-    def scan(self) -> TableScan:
+    def scan(self, *, most_variants: int = MOST_VARIANTS) -> TableScan:
+        """Everything, whole and by segment."""
         rows, unlabelled = self._rows("SELECT count(*), count(*) FILTER (WHERE v IS NULL) FROM cell")[0]
         if not rows:
             raise InvalidData("the table has a header and no rows")
@@ -117,9 +129,9 @@ class _Scan:
             raise InvalidData(
                 f"all {crossed:,} units are in two variants; is {self._unit!r} the right column?"
             )
-        if len(units) > MOST_VARIANTS:
+        if len(units) > most_variants:
             raise InvalidData(
-                f"{len(units)} variants, from {min(units)!r} to {max(units)!r}; at most {MOST_VARIANTS}:"
+                f"{len(units)} variants, from {min(units)!r} to {max(units)!r}; at most {most_variants}:"
                 " is it the right column?"
             )
         caps = {

@@ -34,15 +34,19 @@ def open_table(
     connection: Any,
     source: Path | object,
     *,
-    variant: str,
+    variant: str | None,
     unit: str | None,
     segments: Sequence[str],
     numbers: Sequence[str],
+    buckets: int = 0,
 ) -> None:
-    """Make the view `cell`, or the table where the source is text."""
+    """Make the view `cell`, or the table where the source is text.
+
+    Without a variant, v is one of `buckets`, by the unit's hash or else the row's.
+    """
     relation, is_text = _relation(connection, source)
     name = source.name if isinstance(source, Path) else "the table"
-    for column in (variant, *([unit] if unit else []), *segments, *numbers):
+    for column in (*([variant] if variant else []), *([unit] if unit else []), *segments, *numbers):
         if column not in relation.columns:
             raise InvalidData(f"{name} has no column {column!r}; it has {', '.join(relation.columns)}")
     relation.create_view("given")
@@ -55,11 +59,13 @@ def open_table(
             raise InvalidData(
                 f"{name}: {nameless:,} rows have no {unit!r}; a row without a unit cannot be counted"
             )
-    columns = [f"{_text(variant)} AS v", f"{_text(unit) if unit else 'NULL'} AS u"]
+    hashed = _text(unit) if unit else "CAST(row_number() OVER () AS VARCHAR)"
+    label = _text(variant) if variant else f"CAST(md5_number_lower({hashed}) % {buckets} AS VARCHAR)"
+    columns = [f"{label} AS v", f"{_text(unit) if unit else 'NULL'} AS u"]
     columns += [f"coalesce({_text(column)}, '(none)') AS s{i}" for i, column in enumerate(segments)]
     columns += [f"{_number(column, types[column])} AS n{i}" for i, column in enumerate(numbers)]
     # Text is read once and kept; Parquet is columns already.
-    kind = "TABLE" if is_text else "VIEW"
+    kind = "TABLE" if is_text or not variant else "VIEW"
     connection.execute(f"CREATE TEMP {kind} cell AS SELECT {', '.join(columns)} FROM given")  # noqa: S608
 
 
