@@ -23,14 +23,12 @@ from .change_log import Message, Offsets, Outgoing, Partition
 from .dead_letters import SUFFIX
 from .errors import LogUnavailable, OwnershipLost, Refused
 
-# The settings that every client of ours is opened with: addresses and security.
-Connection = Mapping[str, Any]
+Connection = Mapping[str, Any]  # what every client of ours is opened with: addresses and security
 
 COMMIT_TIMEOUT_MS, METADATA_TIMEOUT_MS = 10_000, 20_000
 # Of all partitions together, and of each; one larger message comes alone. The rest waits at the broker.
 FETCH_BYTES, PARTITION_FETCH_BYTES = 16 * 2**20, 4 * 2**20
-# The share of the poll interval for which a rebalance waits for the work at hand.
-REVOKE_BUDGET = 0.2
+REVOKE_BUDGET = 0.2  # of the poll interval: so long a rebalance waits for the work at hand
 # A dead letter is the original and what happened to it: it must fit where the original did.
 DEAD_LETTER_MAX_BYTES = 10 * 2**20
 
@@ -395,4 +393,6 @@ def _ours(error: Exception, doing: str, connection: Connection | None = None) ->
         return OwnershipLost(said)
     if isinstance(error, _NO):
         return Refused(f"Kafka refused: {said}")
-    return LogUnavailable(f"Kafka did not answer: {said}; check KAFKA_BOOTSTRAP and that the broker runs")
+    # The client tells a refused password as silence.
+    check = "KAFKA_BOOTSTRAP" + (", KAFKA_SASL_*" if connection and "sasl_mechanism" in connection else "")
+    return LogUnavailable(f"Kafka did not answer: {said}; check {check} and that the broker runs")
