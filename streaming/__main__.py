@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, BinaryIO
@@ -19,6 +20,7 @@ from experiments.errors import ExperimentsError
 from product_index.errors import ProductIndexError
 
 from . import build
+from .compaction import compact as join_files
 from .dead_letters import SUFFIX
 from .dead_letters import replay as put_back
 from .errors import StreamingError
@@ -127,6 +129,14 @@ def archive(
     print(f"{rows} in {totals.files} files under {settings.experiment_logs}")
     if totals.unreadable:
         print(f"{totals.unreadable} events could not be read; see {settings.experiment_logs / 'unreadable'}")
+
+
+@app.command()
+def compact() -> None:
+    """Join the archive's small files of days that have ended; end the archiver first."""
+    settings = read_settings()
+    done = join_files(settings.experiment_logs, keep_day=datetime.now(UTC).date().isoformat())
+    print(f"{done.files_before} files are now {done.files_after} under {settings.experiment_logs}")
 
 
 @app.command()

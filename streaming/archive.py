@@ -14,13 +14,11 @@ The mark lies beside the data: the two are moved, copied and deleted together.
 """
 
 import base64
-import fcntl
 import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +29,9 @@ from experiments.errors import InvalidEvent
 from experiments.exposure import Exposure, Outcome, exposure_from_json, outcome_from_json
 
 from .archive_columns import event_day, to_table
+from .archive_files import beside, only_one, settle, write_text
 from .change_log import Message, Partition, TopicReader
+from .compaction import stems_joined
 from .errors import ArchiveError
 
 log = structlog.get_logger()
@@ -91,7 +91,7 @@ class Archiver:
             LogUnavailable: what is in place stays; start again later.
         """
         totals = ArchiveTotals()
-        with _only_one(self._folder):
+        with only_one(self._folder):
             ends = self._begin()
             waiting: dict[Partition, list[Message]] = defaultdict(list)
             since_s = self._steady_s()
@@ -178,7 +178,7 @@ class Archiver:
             totals.rows[kind] += len(events)
         if unreadable:
             target = self._folder / "unreadable" / kind / f"{stem}.jsonl"
-            placed.append((_write_text(target, "".join(unreadable)), target))
+            placed.append((write_text(target, "".join(unreadable)), target))
             totals.unreadable += len(unreadable)
             log.warning("events_unreadable", count=len(unreadable), file=str(target))
         for written, target in placed:
@@ -206,17 +206,20 @@ class Archiver:
                 return int(json.loads(file.read_text(encoding="utf-8"))["next"])
             except (ValueError, KeyError, TypeError) as error:
                 raise ArchiveError(f"{file} cannot be read ({error}); restore it from a copy") from error
-        if self._files(partition):
+        if self._files(partition) or self._stem(partition) in self._joined(partition):
             raise ArchiveError(
                 f"{file} is missing, but {self._folder} holds files of {partition.topic}/{partition.index}; "
                 "restore it, or move the folder away to archive anew"
             )
         return None
 
+    def _joined(self, partition: Partition) -> set[str]:
+        return stems_joined(self._folder, self._kinds[partition.topic])
+
     def _mark(self, partition: Partition, offset: int) -> None:
         told = {"topic": partition.topic, "partition": partition.index, "next": offset}
         file = self._mark_file(partition)
-        os.replace(_write_text(file, json.dumps(told) + "\n"), file)
+        os.replace(write_text(file, json.dumps(told) + "\n"), file)
 
     def _mark_file(self, partition: Partition) -> Path:
         return self._folder / "_offsets" / f"{self._kinds[partition.topic]}-{self._stem(partition)}.json"
@@ -243,37 +246,7 @@ def _told(message: Message, error: InvalidEvent) -> str:
 def _write_table(target: Path, kind: Kind, events: Sequence[Exposure | Outcome]) -> Path:
     import pyarrow.parquet as pq  # heavy: loaded when there is something to write
 
-    written = _beside(target)
+    written = beside(target)
     pq.write_table(to_table(kind, events), written, compression="zstd")
-    _settle(written)
+    settle(written)
     return written
-
-
-def _write_text(target: Path, text: str) -> Path:
-    written = _beside(target)
-    written.write_text(text, encoding="utf-8")
-    _settle(written)
-    return written
-
-
-def _beside(target: Path) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return target.with_name(f".{target.name}.partial")
-
-
-def _settle(file: Path) -> None:
-    with file.open("rb") as written:
-        os.fsync(written.fileno())
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ArchiveError(
-                f"another archiver writes to {folder}; end it, or set EXPERIMENT_LOGS"
-            ) from error
-        yield
