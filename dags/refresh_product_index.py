@@ -15,17 +15,13 @@ PRODUCT_ALIAS, CATALOGUE, PICTURE_ROOT, REBUILD_FOLDER (see `product_index.setti
 those of `streaming.settings`; the parameters below go first.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import Asset, Param, dag, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException
 
-if TYPE_CHECKING:
-    from product_index.settings import Settings
-    from product_index.vector_store import VectorDatabase
+from dags._change_feed import open_feed
+from dags._index import hopeless_is_not_retried, open_index, settings_of_run
 
 INDEX = Asset("product_index")
 
@@ -70,8 +66,6 @@ def refresh_product_index() -> None:
 @task
 def mark() -> dict[str, int] | None:
     """Where the stream ends, before the snapshot; None without a stream."""
-    from dags._change_feed import open_feed
-
     with open_feed() as feed:
         return None if feed is None else feed.mark()
 
@@ -81,9 +75,9 @@ def begin(_marks: dict[str, int] | None) -> str:
     """Take the snapshot; name the collection, once."""
     from product_index import build, rebuild
 
-    settings = _settings()
+    settings = settings_of_run()
     run = get_current_context()["dag_run"]
-    with _hopeless_is_not_retried():
+    with hopeless_is_not_retried():
         plan = rebuild.begin(
             build.build_catalogue(settings),
             build.build_encoder(settings),
@@ -100,7 +94,7 @@ def list_shards(plan: str) -> list[int]:
     """One number per shard, to map over."""
     from product_index import rebuild
 
-    with _hopeless_is_not_retried():
+    with hopeless_is_not_retried():
         return list(range(len(rebuild.read_plan(plan).shards)))
 
 
@@ -109,8 +103,8 @@ def embed_shard(plan: str, shard: int) -> dict[str, int]:
     """Embed one shard into a file."""
     from product_index import build, rebuild
 
-    settings = _settings()
-    with _hopeless_is_not_retried():
+    settings = settings_of_run()
+    with hopeless_is_not_retried():
         done = rebuild.embed_shard(
             rebuild.read_plan(plan),
             shard,
@@ -128,7 +122,7 @@ def load(plan: str, receipts: Any) -> str:
 
     counts = receipts[:]  # one request; element by element is one each
     print(f"{sum(count['rows'] for count in counts)} rows in {len(counts)} shards")
-    with _hopeless_is_not_retried(), _database() as database:
+    with hopeless_is_not_retried(), open_index(settings_of_run()) as database:
         rebuild.load_shards(rebuild.read_plan(plan), database)
     return plan
 
@@ -136,13 +130,12 @@ def load(plan: str, receipts: Any) -> str:
 @task(max_active_tis_per_dag=1)
 def catch_up(plan: str, marks: dict[str, int] | None) -> str:
     """Bring what changed since the mark into the new collection; still the only writer."""
-    from dags._change_feed import open_feed
     from product_index import build, rebuild
     from product_index.catch_up import CaughtUp
     from product_index.catch_up import catch_up as bring_up
 
-    settings = _settings()
-    with _hopeless_is_not_retried(), open_feed() as feed, _database() as database:
+    settings = settings_of_run()
+    with hopeless_is_not_retried(), open_feed() as feed, open_index(settings) as database:
         if feed is not None and marks is not None:
             planned = rebuild.read_plan(plan)
             done = bring_up(
@@ -168,8 +161,8 @@ def canary(plan: str) -> dict[str, Any]:
     from product_index.catch_up import read_caught_up
     from product_index.errors import CanaryRefused
 
-    settings, asked = _settings(), get_current_context()["params"]
-    with _hopeless_is_not_retried(), _database() as database:
+    settings, asked = settings_of_run(), get_current_context()["params"]
+    with hopeless_is_not_retried(), open_index(settings) as database:
         planned = rebuild.read_plan(plan)
         caught = read_caught_up(planned)
         live = database.resolve(planned.alias)
@@ -198,12 +191,11 @@ def canary(plan: str) -> dict[str, Any]:
 @task(max_active_tis_per_dag=1, outlets=[INDEX])
 def switch(plan: str, verdict: dict[str, Any], *, outlet_events: Any = None) -> str:
     """Catch up once more, move the alias, and tell those who wait for a new index."""
-    from dags._change_feed import open_feed
     from product_index import build, rebuild
     from product_index.catch_up import serve
 
-    settings = _settings()
-    with _hopeless_is_not_retried(), open_feed() as feed, _database() as database:
+    settings = settings_of_run()
+    with hopeless_is_not_retried(), open_feed() as feed, open_index(settings) as database:
         done = serve(
             rebuild.read_plan(plan),
             database,
@@ -222,45 +214,12 @@ def drop_old(live: str) -> list[str]:
     """Drop what was served before the one before."""
     from product_index import publish, rebuild
 
-    settings = _settings()
-    with _database() as database:
+    settings = settings_of_run()
+    with open_index(settings) as database:
         dropped = publish.drop_old(database, settings.product_alias)
     rebuild.drop_files(settings.rebuild_folder, dropped)
     print(f"live: {live}; dropped: {', '.join(dropped) or 'nothing'}")
     return dropped
-
-
-def _settings() -> "Settings":
-    from pathlib import Path
-
-    from product_index.settings import read_settings
-
-    settings, catalogue = read_settings(), get_current_context()["params"]["catalogue"]
-    return settings.model_copy(update={"catalogue": Path(catalogue)}) if catalogue else settings
-
-
-@contextmanager
-def _database() -> "Iterator[VectorDatabase]":
-    from product_index.build import build_database
-
-    database = build_database(_settings())
-    try:
-        yield database
-    finally:
-        database.close()
-
-
-@contextmanager
-def _hopeless_is_not_retried() -> Iterator[None]:
-    """What will fail in the same way again fails at once."""
-    from product_index.errors import ProductIndexError, Retryable
-
-    try:
-        yield
-    except Retryable:
-        raise
-    except ProductIndexError as error:
-        raise AirflowFailException(str(error)) from error
 
 
 refresh_product_index()

@@ -14,6 +14,8 @@ milvus           Milvus in that role (with milvus_address, milvus_rows, write_lo
 refresh          ask, decide, act: which changes need what
 rebuild          a whole new collection beside the one that is served (with shards)
 canary, publish  it is checked, then the alias moves
+catch_up         what changes meanwhile is in it when it is served
+reconcile        what is wrong in the index, as changes for the stream
 search           ask what is served
 build            the one place that chooses implementations
 """

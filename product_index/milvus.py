@@ -11,11 +11,11 @@ file lock; on several machines that is the operator's promise.
 
 import contextlib
 import json
-import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import numpy as np
 
 from .encoder import Vectors
 from .errors import CollectionInUse, StoreUnavailable, UnknownCollection
-from .milvus_address import NO_PINGS, local_folder, manners, mute_foreign_loggers
+from .milvus_address import NO_PINGS, local_folder, manners, mute_foreign_loggers, said, without_settings
 from .milvus_rows import (
     FINGERPRINT_FIELDS,
     HIT_FIELDS,
@@ -43,21 +43,7 @@ from .milvus_rows import (
 from .vector_store import CollectionSpec, Filter, Fingerprint, Hit, ProductVector, check_vectors
 from .write_lock import WriteLock
 
-
-@contextlib.contextmanager
-def _without_settings() -> Iterator[None]:
-    """Hide MILVUS_URI from pymilvus' import: it reads that (and `.env`) itself, and refuses a folder."""
-    kept = dict(os.environ)
-    os.environ["MILVUS_URI"] = ""
-    try:
-        yield
-    finally:
-        for name in os.environ.keys() - kept.keys():
-            del os.environ[name]
-        os.environ.update(kept)
-
-
-with _without_settings():
+with without_settings():
     from pymilvus import DataType, MilvusClient, MilvusException
 
 # milvus-lite accepts any index type and builds none of the exotic ones; of the
@@ -288,6 +274,17 @@ class MilvusVectorStore:
             held = self.get(ids[start : start + page_size])
             yield [held[key] for key in ids[start : start + page_size] if key in held]
 
+    def forget_tombstones(self, *, before: datetime) -> int:
+        """Delete them by what they are, not by name: one that was brought back meanwhile stays."""
+        self._load()
+        old = f"deleted == true and indexed_at_ms < {int(before.timestamp() * 1000)}"
+        with self._writing, self._asker(f"forgetting tombstones of {self._name!r}"):
+            answer = self._client.query(
+                self._name, filter=old, output_fields=["count(*)"], **self._strongly()
+            )
+            self._client.delete(self._name, filter=old, **self._asker.options())
+        return int(answer[0]["count(*)"])
+
     def flush(self) -> None:
         """Make what was written durable, and wait until its index is built."""
         with self._writing, self._asker(f"flushing {self._name!r}"):
@@ -351,13 +348,9 @@ class _Asker:
                 ) from error
             raise StoreUnavailable(f"{what} at {self.uri} failed: {error.message}") from error
         except grpc.RpcError as error:  # pymilvus lets a passed deadline through as it came
-            raise StoreUnavailable(f"{what} at {self.uri} failed: {_said(error)}") from error
+            raise StoreUnavailable(f"{what} at {self.uri} failed: {said(error)}") from error
         except (OSError, ValueError) as error:  # a closed channel, a broken address
             raise StoreUnavailable(f"{what} at {self.uri} failed: {error}") from error
-
-
-def _said(error: Any) -> str:
-    return str(error.details()) if hasattr(error, "details") else repr(error)
 
 
 # How many databases of this process are open on each embedded folder: they

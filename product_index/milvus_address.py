@@ -1,9 +1,12 @@
 """What an address of Milvus means: a folder or a server, and how to behave there.
 
-Pure but for the loggers of foreign code, which are told to be quiet.
+Nothing here imports its client; what that does to environment and logs is kept away.
 """
 
+import contextlib
 import logging
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,3 +43,21 @@ def mute_foreign_loggers() -> None:
     """Each failed call logs a traceback there; our errors carry the same cause, once."""
     for name in ("pymilvus", "milvus_lite", "grpc._server", "grpc", "faiss"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+@contextlib.contextmanager
+def without_settings() -> Iterator[None]:
+    """Hide MILVUS_URI from pymilvus' import: it reads that (and `.env`) itself, and refuses a folder."""
+    kept = dict(os.environ)
+    os.environ["MILVUS_URI"] = ""
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - kept.keys():
+            del os.environ[name]
+        os.environ.update(kept)
+
+
+def said(error: Any) -> str:
+    """What a failed call says, in its own words."""
+    return str(error.details()) if hasattr(error, "details") else repr(error)

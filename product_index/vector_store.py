@@ -7,6 +7,7 @@ every real one.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Protocol
 
 import numpy as np
@@ -152,6 +153,14 @@ class VectorStore(Protocol):
         """Every row, tombstones too, in key order."""
         ...
 
+    def forget_tombstones(self, *, before: datetime) -> int:
+        """Drop the tombstones that were written before then, and return how many.
+
+        What a tombstone kept out may come back afterwards: `before` must be
+        earlier than the oldest change that can still be replayed.
+        """
+        ...
+
     def flush(self) -> None:
         """Make what was written durable and quick to search; for after bulk loads."""
         ...
@@ -286,6 +295,15 @@ class InMemoryVectorStore:
         keys = sorted(self._rows)
         for start in range(0, len(keys), page_size):
             yield [self._rows[key] for key in keys[start : start + page_size]]
+
+    def forget_tombstones(self, *, before: datetime) -> int:
+        """Drop them."""
+        limit = int(before.timestamp() * 1000)
+        rows = self._rows.items()
+        old = [key for key, row in rows if row.fingerprint.deleted and row.indexed_at_ms < limit]
+        for key in old:
+            del self._rows[key]
+        return len(old)
 
     def flush(self) -> None:
         """Nothing to do in memory."""

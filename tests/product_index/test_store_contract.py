@@ -1,5 +1,8 @@
 """What every vector store promises, in memory and in Milvus alike."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import numpy as np
 import pytest
 
@@ -110,6 +113,18 @@ def test_tombstones_are_kept_but_never_found_nor_counted(store: VectorStore) -> 
     assert 1 == store.count()
     assert store.fingerprints(["gone"])["gone"].deleted
     assert ["gone", "here"] == [row.product_id for page in store.rows() for row in page]
+
+
+def test_old_tombstones_are_forgotten_and_nothing_else(store: VectorStore) -> None:
+    """Not a young one, and not a row that is old but sold."""
+    written = {"old": 1_000, "young": 9_000}
+    store.upsert([replace(row(key, deleted=True), indexed_at_ms=at) for key, at in written.items()])
+    store.upsert([replace(row("sold"), indexed_at_ms=1_000)])
+
+    assert 1 == store.forget_tombstones(before=datetime.fromtimestamp(5, UTC))
+    assert 0 == store.forget_tombstones(before=datetime.fromtimestamp(5, UTC))
+
+    assert {"young", "sold"} == set(store.fingerprints(["old", "young", "sold"]))
 
 
 def test_filters_agree_with_the_rule(store: VectorStore) -> None:

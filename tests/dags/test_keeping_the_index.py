@@ -1,0 +1,127 @@
+"""The DAGs that keep the index right between rebuilds: their shape, and a whole run beside a real Kafka."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from product_index.catalog import open_catalogue
+from product_index.embedding import spec_of
+from product_index.encoder import HashEncoder
+from product_index.pictures import NoPictures
+from product_index.refresh import apply_changes
+from tests.product_index.rows import NOON, change, removal
+
+pytestmark = pytest.mark.airflow
+
+ROOT = Path(__file__).parents[2]
+DAGS = ["reconcile_product_index", "purge_tombstones", "replay_dead_letters"]
+
+# One process for all of them: Airflow takes four seconds to come up.
+RUN_ALL = """
+import json, sys
+from airflow.utils import db
+from airflow.dag_processing.dagbag import DagBag
+db.initdb()
+for asked in sys.argv[1:]:
+    dag_id, _, conf = asked.partition("=")
+    dag = DagBag(dag_folder=f"dags/{dag_id}.py").dags[dag_id]
+    done = dag.test(run_conf=json.loads(conf or "{}"))
+    print("RAN", dag_id, done.state, flush=True)
+"""
+
+
+def test_each_is_owned_described_and_never_runs_beside_itself(read_dags: dict[str, Any]) -> None:
+    assert {} == {path: error for path, error in read_dags["errors"].items() if "report" not in path}
+    for name in DAGS:
+        dag = read_dags["dags"][name]
+        assert (1, False) == (dag["runs_at_once"], dag["catchup"])
+        assert "product-index" in dag["tags"]
+        assert len(dag["doc"]) > 200
+        (task,) = dag["tasks"].values()
+        assert ("search", 2, True, 1, "default_pool") == tuple(
+            task[field] for field in ("owner", "retries", "timed", "at_once", "pool")
+        )
+
+
+@pytest.fixture
+def environment(tmp_path: Path, kafka_bootstrap: str, unique_name: Callable[[str], str]) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    return {
+        **kept,
+        "AIRFLOW_HOME": str(tmp_path / "airflow"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path / 'airflow' / 'airflow.db'}",
+        "AIRFLOW__API_AUTH__JWT_SECRET": "x" * 64,
+        "MILVUS_URI": str(tmp_path / "index.db"),
+        "UNIECS_MODEL": "hash",
+        "CATALOGUE": str(tmp_path),
+        "REBUILD_FOLDER": str(tmp_path / "rebuild"),
+        "KAFKA_BOOTSTRAP": kafka_bootstrap,
+        "CHANGES_TOPIC": unique_name("product-changes"),
+        "TOPIC_PARTITIONS": "2",
+    }
+
+
+@pytest.mark.milvus
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_what_is_wrong_goes_to_the_topic_and_what_is_set_aside_comes_back(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A product is missing, one is an orphan, one long gone, one set aside; then a rebuild."""
+    from product_index.milvus import MilvusVectorDatabase
+    from streaming.change_log import Outgoing
+    from streaming.events import decode_change, encode_change
+    from streaming.kafka import KafkaMessageSink, KafkaTopicReader, ensure_topics
+
+    connection = {"bootstrap_servers": [environment["KAFKA_BOOTSTRAP"]]}
+    topic, now = environment["CHANGES_TOPIC"], datetime.now(UTC)
+    lines = [
+        json.dumps({"id": f"p{n:02}", "title": f"mug {n}", "version": 1, "updated_at": NOON.isoformat()})
+        for n in range(40)
+    ]
+    (tmp_path / "products.jsonl").write_text("\n".join(lines))
+    ensure_topics(connection, [topic, f"{topic}.dead"], partitions=2)
+    sink = KafkaMessageSink(connection)
+    key, value = encode_change(change("set-aside"))
+    sink.send([Outgoing(topic=f"{topic}.dead", key=key, value=value)])
+    sink.close()
+    encoder, pictures = HashEncoder(), NoPictures()
+    database = MilvusVectorDatabase(environment["MILVUS_URI"])
+    store = database.create("products_by_hand", spec_of(encoder))
+    database.switch("products", "products_by_hand")
+    for page in open_catalogue(tmp_path).pages():
+        kept = [one for one in page if one.product_id != "p07"]
+        apply_changes([*kept, change("orphan", version=3)], encoder, store, pictures, now=now)
+    for name, days in (("long-gone", 60), ("just-gone", 0)):
+        apply_changes([removal(name)], encoder, store, pictures, now=now - timedelta(days=days))
+    database.close()
+
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_ALL, *DAGS, "refresh_product_index"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+    for name in (*DAGS, "refresh_product_index"):
+        assert f"RAN {name} success" in done.stdout, done.stdout[-3000:] + done.stderr[-3000:]
+    reader = KafkaTopicReader(connection, [topic], group=f"{topic}-test")
+    for partition in reader.partitions():
+        reader.seek(partition, 0)
+    said: dict[str, bool] = {}
+    while len(said) < 3 and (page := reader.poll(timeout_s=10.0, max_messages=9)):
+        said |= {one.product_id: one.is_removal for one in map(decode_change, page)}
+    reader.close()
+    assert {"set-aside": False, "p07": False, "orphan": True} == said
+    database = MilvusVectorDatabase(environment["MILVUS_URI"])
+    held = database.open("products_by_hand").fingerprints(["long-gone", "just-gone", "orphan"])
+    assert {"just-gone": True, "orphan": False} == {key: one.deleted for key, one in held.items()}
+    assert 40 == database.open("products").count()
+    database.close()
