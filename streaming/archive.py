@@ -31,7 +31,7 @@ from experiments.exposure import Exposure, Outcome, exposure_from_json, outcome_
 from .archive_columns import event_day, to_table
 from .archive_files import beside, only_one, settle, write_text
 from .change_log import Message, Partition, TopicReader
-from .compaction import stems_joined
+from .compaction import finish_all, stems_joined
 from .errors import ArchiveError
 
 log = structlog.get_logger()
@@ -111,6 +111,7 @@ class Archiver:
 
     def _begin(self) -> dict[Partition, int]:
         """Seek every partition to its mark, clear what was cut off, return the ends."""
+        finish_all(self._folder, set(self._kinds.values()))
         ends = {}
         for partition in self._reader.partitions():
             if partition.topic not in self._names:

@@ -13,7 +13,7 @@ A reader between 2 and 3 may meet a row twice; its event id tells.
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,13 @@ def finish(day: Path) -> None:
         if joined.exists():  # not one that a later one holds
             for name in _told(joined)[FROM]:
                 (day / name).unlink(missing_ok=True)
+
+
+def finish_all(folder: Path, kinds: Iterable[str]) -> None:
+    """Finish what a kill has cut off, in every day; the caller is the only one who writes."""
+    for kind in kinds:
+        for day in (folder / kind).glob("day=*"):
+            finish(day)
 
 
 def stems_joined(folder: Path, kind: str) -> set[str]:

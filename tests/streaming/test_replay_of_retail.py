@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import structlog
 
+from benchmarks.retail import RetailChange, retail_changes, retail_file
 from product_index.encoder import Content, HashEncoder, Vectors
 from streaming.change_log import Outgoing
 from streaming.events import encode_change
 from streaming.worker import Pace
 
 from .making import TOPIC, Bench
-from .retail import RetailChange, retail_changes, retail_file
 
 
 class CountingEncoder(HashEncoder):

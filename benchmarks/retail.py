@@ -15,7 +15,7 @@ from pathlib import Path
 
 from product_index.product import Product, ProductChange
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 FILE = "online_retail/2010-12.csv.gz"
 
 
