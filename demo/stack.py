@@ -7,6 +7,7 @@ A real Apache Kafka and milvus-lite, each a process of its own on loopback.
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 from .kafka_broker import cache_folder, cluster_id, find_java, java_command, kafka_jars, server_properties
 from .processes import (
@@ -33,6 +35,8 @@ from .processes import (
 START_TIMEOUT_S = 90.0
 NAMED_TIMEOUT_S = 10.0
 SETTINGS = "server.properties"
+# A MILVUS_URI that begins otherwise is a folder.
+_SERVERS = ("http://", "https://", "tcp://")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +89,7 @@ def start_kafka(
     """
     named = os.environ.get("KAFKA_BOOTSTRAP", "").strip()
     if named:
-        if not _kafka_answers(named, timeout_s=NAMED_TIMEOUT_S):
-            raise StackError(
-                f"KAFKA_BOOTSTRAP={named}: no Kafka broker answers there within {NAMED_TIMEOUT_S:g} s; "
-                "start it, correct the address, or unset KAFKA_BOOTSTRAP to have one started here"
-            )
+        _check_named_kafka(named)
         return Broker(bootstrap=named, pid=None, remark="named by KAFKA_BOOTSTRAP")
     java = find_java()
     libs = kafka_jars(cache_folder())
@@ -202,6 +202,17 @@ class Stack:
         for sentence in still_there:  # last: there may be nobody left to tell
             self._say(sentence)
 
+    def check_named(self) -> None:
+        """Ask the servers that KAFKA_BOOTSTRAP and MILVUS_URI name, if any, before anything is made for them.
+
+        Raises:
+            StackError: one does not answer.
+        """
+        if broker := os.environ.get("KAFKA_BOOTSTRAP", "").strip():
+            _check_named_kafka(broker)
+        if (uri := os.environ.get("MILVUS_URI", "").strip()).startswith(_SERVERS):
+            _check_named_milvus(uri)
+
     def kafka(self, *, port: int | None = None) -> Broker:
         """Start the change log, or use the one that KAFKA_BOOTSTRAP names."""
         log = self._log("kafka")
@@ -216,7 +227,7 @@ class Stack:
     def milvus(self, *, port: int | None = None) -> Server:
         """Start the vector database on `index.db`, or use the server that MILVUS_URI names."""
         named = os.environ.get("MILVUS_URI", "").strip()
-        if named.startswith(("http://", "https://", "tcp://")):
+        if named.startswith(_SERVERS):
             self._say(f"using Milvus at {named}")
             return Server(uri=named, pid=None)
         log = self._log("milvus")
@@ -257,6 +268,26 @@ def _format(command: list[str], folder: Path, properties: str) -> None:
         raise StackError(
             f"Kafka could not prepare {folder / 'data'}: {' '.join(last)}; is the disk full or read-only?"
         )
+
+
+def _check_named_kafka(bootstrap: str) -> None:
+    if not _kafka_answers(bootstrap, timeout_s=NAMED_TIMEOUT_S):
+        raise StackError(
+            f"KAFKA_BOOTSTRAP={bootstrap}: no Kafka broker answers there within {NAMED_TIMEOUT_S:g} s; "
+            "start it, correct the address, or unset KAFKA_BOOTSTRAP to have one started here"
+        )
+
+
+def _check_named_milvus(uri: str) -> None:
+    try:
+        address = urlsplit(uri)
+        port = address.port or (443 if address.scheme == "https" else 19530)
+        socket.create_connection((address.hostname or "", port), timeout=NAMED_TIMEOUT_S).close()
+    except (OSError, ValueError) as error:
+        raise StackError(
+            f"MILVUS_URI={uri}: nothing answers there ({error}); start it, correct the address, "
+            "or unset MILVUS_URI to have milvus-lite started here"
+        ) from None
 
 
 def _broker_is_up(port: int, bootstrap: str) -> bool:

@@ -15,6 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from .processes import Process, StackError, log_end
 
 _INDENT = "     "
+# How our programs begin the sentence that says why they failed.
+_ERROR = "error: "
 # Where there is no bar, a line this often tells that something moves.
 _LINE_EVERY_S = 10.0
 # How often a program's log is looked at: often enough to feel alive.
@@ -92,8 +94,9 @@ class Telling:
         """Print what a program says to people, line by line, until it ends.
 
         Raises:
-            StackError: it failed, or did not end in time.
+            StackError: it failed, in its own words if it found any, or did not end in time.
         """
+        failure = ""
         deadline = time.monotonic() + timeout_s
         with process.log.open(encoding="utf-8", errors="replace") as lines:
             held = ""
@@ -102,6 +105,7 @@ class Telling:
                     code = process.exit_code  # before reading: nothing is written after the end
                     *whole, held = (held + lines.read()).split("\n")
                     for line in whole:
+                        failure = line if line.startswith(_ERROR) else failure
                         self._pass_on(line)
                     if code is not None:
                         break
@@ -113,10 +117,14 @@ class Telling:
                     time.sleep(_LOOK_EVERY_S)
         self._pass_on(held)
         if process.wait() != 0:
-            raise StackError(f"{process.name} failed; see {process.log}\n{log_end(process.log)}")
+            raise StackError(
+                failure.removeprefix(_ERROR)
+                or f"{process.name} failed; see {process.log}\n{log_end(process.log)}"
+            )
 
     def _pass_on(self, line: str) -> None:
-        if line and not line.startswith("{"):  # a log event is for machines; it stays in the log
+        # A log event is for machines and stays in the log; an error is told at the end, once.
+        if line and not line.startswith(("{", _ERROR)):
             self.say(f"  {line}")
 
     @property

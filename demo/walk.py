@@ -31,6 +31,7 @@ def walk(home: Home, console: Console, *, products: int, shoppers: int) -> None:
     experiment = load_experiments(None)[EXPERIMENT]
     tell_beginning(home, telling)
     with Stack(home.folder, say=telling.say) as stack:
+        stack.check_named()
         clear_last_run(home)
         with telling.step("A shop"):
             shop = catalogue_to_index.open_shop(home, telling, products=products)

@@ -213,9 +213,9 @@ def _products_file(folder: Path, named: str | None) -> Path:
     others = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
     if len(others) == 1:
         return others[0]
-    there = ", ".join(file.name for file in others) or "no file of those kinds"
+    there = f", only {', '.join(file.name for file in others)}" if others else " and no other such file"
     raise InvalidCatalogue(
-        f"{folder} has no products{'/'.join(SUFFIXES)}, only {there}; "
+        f"{folder} has no products{'/'.join(SUFFIXES)}{there}; "
         'name the file in catalogue.toml: file = "..." or give its path'
     )
 

@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import UnreadablePicture
 
@@ -46,6 +46,11 @@ def read_picture(data: bytes, *, side_px: int) -> Pixels:
     except Image.DecompressionBombError as error:
         raise UnreadablePicture(
             f"{error}; at most {MAX_PIXELS:,} pixels are read; give a smaller picture"
+        ) from error
+    except UnidentifiedImageError as error:  # its own words name an object in memory
+        raise UnreadablePicture(
+            f"picture of {len(data):,} bytes cannot be decoded: it is no picture; "
+            "give a whole JPEG, PNG, GIF or WebP file"
         ) from error
     except Exception as error:  # decoders raise whatever they like on hostile bytes
         raise UnreadablePicture(

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from demo.home import alone_in
-from demo.processes import StackError
+from demo.processes import StackError, start_process
 from demo.telling import Telling
 
 ROOT = Path(__file__).parents[2]
@@ -93,6 +93,8 @@ def test_a_signal_ends_the_demo_in_one_sentence(tmp_path: Path, sign: signal.Sig
     [
         ({"DEMO_CATALOGUE": "/no/such/folder"}, "DEMO_CATALOGUE is '/no/such/folder', which does not exist"),
         ({"UNIECS_MODEL": "/no/such/model"}, "no encoder in /no/such/model"),
+        ({"MILVUS_URI": "http://127.0.0.1:9"}, "MILVUS_URI=http://127.0.0.1:9: nothing answers there"),
+        ({"MILVUS_URI": "http://[::"}, "MILVUS_URI=http://[::: nothing answers there"),
     ],
 )
 def test_what_is_not_there_is_one_sentence(tmp_path: Path, named: dict[str, str], said: str) -> None:
@@ -102,7 +104,46 @@ def test_what_is_not_there_is_one_sentence(tmp_path: Path, named: dict[str, str]
     assert 2 == told.returncode
     assert told.stderr.startswith(f"error: {said}")
     assert 1 == len(told.stderr.splitlines())
-    assert [] == list(tmp_path.iterdir())
+    assert not (tmp_path / "shop").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (None, "has no products.jsonl/.csv/.parquet and no other such file; name the file in catalogue.toml"),
+        ('{"title": "red mug"}\n', "no column holds the product id among: title; name one 'product_id'"),
+        ("", "products.jsonl"),
+    ],
+)
+def test_a_catalogue_that_is_none_is_one_sentence(tmp_path: Path, rows: str | None, said: str) -> None:
+    """Told before a server is started."""
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    if rows is not None:
+        (shop / "products.jsonl").write_text(rows)
+    named = environment(tmp_path / "home", DEMO_CATALOGUE=str(shop))
+
+    told = subprocess.run(WALK, cwd=ROOT, env=named, capture_output=True, text=True)
+
+    assert 2 == told.returncode
+    assert told.stderr.startswith("error: ")
+    assert said in told.stderr
+    assert 1 == len(told.stderr.splitlines())
+
+
+def test_why_a_program_failed_is_told_once_in_its_own_words(tmp_path: Path) -> None:
+    """What it wrote for machines stays in its log."""
+    telling, file = telling_to(width=80, terminal=False)
+    code = (
+        "import sys; print('begin done'); print('{\"event\": \"x\"}');"
+        "print('error: load: nothing answers; see a.log'); sys.exit(1)"
+    )
+    failing = start_process("a_dag", [sys.executable, "-c", code], tmp_path / "log")
+
+    with pytest.raises(StackError, match=r"^load: nothing answers; see a\.log$"):
+        telling.follow(failing, timeout_s=30)
+
+    assert ["       begin done"] == file.getvalue().splitlines()
 
 
 def test_a_terminal_gets_lines_broken_between_words_and_commands_whole() -> None:
