@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from .anytime import alpha_account, at_any_time
 from .errors import InvalidData
 from .experiment import Experiment, Metric
 from .inference import ALPHA, Comparison, adjust, compare, estimate
@@ -71,15 +72,21 @@ def analyse(
         for metric in experiment.metrics
         if metric.name == stern.metric and metric.role == "guardrail"
     }
+    time_gone = _times(experiment, aggregates.looks)[-1]
     sample_ratio = next(check for check in checks if check.name == "sample_ratio")
     return {
         "schema_version": 1,
         "experiment": _describe(experiment),
-        "window": _window(experiment, aggregates, looks[winner]),
+        "window": _window(experiment, aggregates, looks[winner])
+        | {"alpha": alpha_account(time_gone, alpha=ALPHA)},
         "verdict": asdict(verdicts[winner]) | {"treatment": winner},
         "sample_ratio": {"p_value": sample_ratio.figures["p_value"], "ok": sample_ratio.status == "ok"},
         "checks": [asdict(check) for check in checks],
-        "comparisons": [_shown(experiment, found, states, truth or {}) for found in comparisons],
+        "comparisons": [
+            _shown(experiment, found, states, truth or {})
+            | at_any_time(found, time_gone=min(time_gone, 1.0), alpha=ALPHA)
+            for found in comparisons
+        ],
         "looks": _series(experiment, aggregates),
         "arms": [asdict(arm) for arm in aggregates.arms],
         "caps": dict(aggregates.caps),
@@ -302,6 +309,8 @@ def _conventions(experiment: Experiment, aggregates: Aggregates) -> list[str]:
         "The verdict uses p-values corrected by Holm over the primary metrics, held against a bar that is"
         f" corrected for {looks} planned looks (Lan and DeMets, O'Brien-Fleming spending). The intervals"
         " shown are those of a single look.",
+        "The interval that holds at any look is always valid (mixture of normals, tightest at the planned"
+        " end): wider than the others, true however often one looks. It does not decide.",
         "Guardrails are judged at this look's strictness: safe if the whole interval is within the margin.",
         f"The sample ratio is Pearson's chi-square on the {unit}s served; below {SAMPLE_RATIO_ALPHA} no"
         " winner is named.",

@@ -57,6 +57,15 @@ def nominal_alpha(bound: float) -> float:
     return float(2 * stats.norm.sf(bound))
 
 
+def alpha_spent(time: float, alpha: float) -> float:
+    """How often looks up to then may cry wolf, both sides together.
+
+    >>> round(alpha_spent(1.0, 0.05), 4)
+    0.05
+    """
+    return 2 * _spent(time, alpha)
+
+
 def _spent(time: float, alpha: float) -> float:
     """What one side may have spent by then."""
     return float(2 * stats.norm.sf(stats.norm.isf(alpha / 4) / sqrt(time)))

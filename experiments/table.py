@@ -290,7 +290,7 @@ class _Scan:
                 moments.setdefault((formula.name, segment, str(value)), {})[variant] = found
                 if not segment and found.count:
                     shapes.setdefault(formula.name, {})[variant] = Shape(skewness=None, largest=largest)
-        if not segment:
+        if not segment and len(moments[formulas[0].name, WHOLE, WHOLE]) <= MOST_VARIANTS:
             self._add_skewness(formulas, caps, moments, shapes)
 
     def _add_skewness(
