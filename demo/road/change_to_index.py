@@ -16,7 +16,8 @@ from demo.processes import Process, StackError, wait_until
 from demo.stack import Stack
 from demo.telling import Telling
 from product_index.build import build_database
-from product_index.encoder import Content, Encoder
+from product_index.encoder import Content, Encoder, UnreadablePicture, Vectors
+from product_index.errors import PictureMissing, PictureUnavailable
 from product_index.pictures import Pictures
 from product_index.settings import Settings as IndexSettings
 from product_index.vector_store import VectorStore
@@ -201,8 +202,18 @@ def _search(
     change: StreamedChange, encoder: Encoder, pictures: Pictures, store: VectorStore
 ) -> dict[str, int] | None:
     """Versions by product of what the changed product's own words and picture find; None: nothing to ask."""
-    picture = (pictures.read(change.ask_image),) if change.ask_image else ()
-    if not picture and not change.ask_text:
+    vector = _asked(change, encoder, pictures)
+    if vector is None:
         return None
-    vector = encoder.embed([Content(text=change.ask_text, pictures=picture)])
     return {hit.product_id: hit.version for hit in store.search(vector, limit=FOUND_WITHIN)[0]}
+
+
+def _asked(change: StreamedChange, encoder: Encoder, pictures: Pictures) -> Vectors | None:
+    """Words and picture as a vector; words alone where a seller's picture cannot be read, as in the index."""
+    try:
+        picture = (pictures.read(change.ask_image),) if change.ask_image else ()
+        if picture:
+            return encoder.embed([Content(text=change.ask_text, pictures=picture)])
+    except (PictureMissing, PictureUnavailable, UnreadablePicture):
+        pass
+    return encoder.embed([Content(text=change.ask_text)]) if change.ask_text else None
