@@ -116,15 +116,19 @@ class _Scan:
 
     def scan(self, *, most_variants: int = MOST_VARIANTS) -> TableScan:
         """Everything, whole and by segment."""
-        rows, unlabelled = self._rows("SELECT count(*), count(*) FILTER (WHERE v IS NULL) FROM cell")[0]
+        per_variant, missing = self._count_rows()
+        rows, unlabelled = sum(per_variant.values()), per_variant.pop(None, 0)
         if not rows:
             raise InvalidData("the table has a header and no rows")
         if rows == unlabelled:
             raise InvalidData(f"no row of {rows} has a variant; is it the right column?")
-        missing = self._missing()
         self._check_proportions()
         crossed = self._gather_units()
-        units = dict(self._rows("SELECT v, count(*) FROM unit_row GROUP BY v ORDER BY v"))
+        units = (
+            dict(self._rows("SELECT v, count(*) FROM unit_row GROUP BY v ORDER BY v"))
+            if self._unit is not None
+            else {name: count for name, count in per_variant.items() if name is not None}
+        )
         if not units:
             raise InvalidData(
                 f"all {crossed:,} units are in two variants; is {self._unit!r} the right column?"
@@ -145,7 +149,7 @@ class _Scan:
         for segment in (WHOLE, *self._segments):
             self._add_moments(segment, plain, caps, means, moments, shapes)
             capped = [formula for formula in plain if formula.name in caps]
-            self._add_moments(segment, capped, {}, means, raw, {})
+            self._add_moments(segment, capped, {}, means, raw, None)
         return TableScan(
             units=units,
             rows=rows,
@@ -165,16 +169,19 @@ class _Scan:
             },
         )
 
-    def _missing(self) -> dict[str, dict[str, int]]:
+    def _count_rows(self) -> tuple[dict[str | None, int], dict[str, dict[str, int]]]:
+        """Rows by variant, None for those without; and those without a value, by column and variant."""
         counts = "".join(f", count(*) - count({self._cell(column)})" for column in self._numbers)
-        found: dict[str, dict[str, int]] = {}
-        for variant, *numbers in self._rows(
-            f"SELECT v{counts} FROM cell WHERE v IS NOT NULL GROUP BY v ORDER BY v"  # noqa: S608
+        rows: dict[str | None, int] = {}
+        missing: dict[str, dict[str, int]] = {}
+        for variant, count, *numbers in self._rows(
+            f"SELECT v, count(*){counts} FROM cell GROUP BY v ORDER BY v"  # noqa: S608
         ):
-            for column, count in zip(self._numbers, numbers, strict=True):
-                if count:
-                    found.setdefault(column, {})[variant] = count
-        return found
+            rows[variant] = count
+            for column, lacking in zip(self._numbers, numbers, strict=True):
+                if lacking and variant is not None:
+                    missing.setdefault(column, {})[variant] = lacking
+        return rows, missing
 
     def _check_proportions(self) -> None:
         for formula in self._formulas:
@@ -255,7 +262,7 @@ class _Scan:
         caps: Mapping[str, float],
         means: Mapping[str, float],
         moments: dict[tuple[str, str, str], dict[str, Moments]],
-        shapes: dict[str, dict[str, Shape]],
+        shapes: dict[str, dict[str, Shape]] | None,
     ) -> None:
         """One query for all metrics: counts, means and co-moments by variant (and segment)."""
         if not formulas:
@@ -288,9 +295,13 @@ class _Scan:
                 mine, numbers = numbers[:width], numbers[width:]  # noqa: PLW2901 - eaten from the left
                 found, largest = _moments(_letters(formula), mine)
                 moments.setdefault((formula.name, segment, str(value)), {})[variant] = found
-                if not segment and found.count:
+                if shapes is not None and not segment and found.count:
                     shapes.setdefault(formula.name, {})[variant] = Shape(skewness=None, largest=largest)
-        if not segment and len(moments[formulas[0].name, WHOLE, WHOLE]) <= MOST_VARIANTS:
+        if (
+            shapes is not None
+            and not segment
+            and len(moments[formulas[0].name, WHOLE, WHOLE]) <= MOST_VARIANTS
+        ):
             self._add_skewness(formulas, caps, moments, shapes)
 
     def _add_skewness(

@@ -51,8 +51,16 @@ def open_table(
             raise InvalidData(f"{name} has no column {column!r}; it has {', '.join(relation.columns)}")
     relation.create_view("given")
     types = dict(zip(relation.columns, (str(kind) for kind in relation.types), strict=True))
-    for column in numbers:
-        _refuse_what_is_no_number(connection, name, column, types[column])
+    wrongs = {column: wrong for column in numbers if (wrong := _wrong(column, types[column]))}
+    # One pass tells whether any cell is wrong; which one is looked for only then.
+    if (
+        wrongs
+        and connection.execute(
+            f"SELECT bool_or({' OR '.join(wrongs.values())}) FROM given"  # noqa: S608
+        ).fetchone()[0]
+    ):
+        for column, wrong in wrongs.items():
+            _refuse_what_is_no_number(connection, name, column, wrong)
     if unit:
         (nameless,) = connection.execute(f"SELECT count(*) FROM given WHERE {_text(unit)} IS NULL").fetchone()  # noqa: S608
         if nameless:
@@ -109,12 +117,20 @@ def _delimiter(source: Path) -> str:
     return max(widths, key=lambda mark: widths[mark])
 
 
-def _refuse_what_is_no_number(connection: Any, name: str, column: str, kind: str) -> None:
-    cell, value = quoted(column), _number(column, kind)
-    wrong = f"isinf({value})"
+def _wrong(column: str, kind: str) -> str:
+    """The condition under which a cell is no finite number; empty where none can be."""
+    if _is_numeric(kind) and kind not in ("FLOAT", "DOUBLE"):
+        return ""
+    value = _number(column, kind)
+    wrong = f"coalesce(isinf({value}), false)"
     if not _is_numeric(kind):
-        text = f"trim(CAST({cell} AS VARCHAR))"
-        wrong += f" OR ({value} IS NULL AND lower({text}) NOT IN {MISSING_WORDS})"
+        text = f"trim(CAST({quoted(column)} AS VARCHAR))"
+        wrong += f" OR coalesce({value} IS NULL AND lower({text}) NOT IN {MISSING_WORDS}, false)"
+    return f"({wrong})"
+
+
+def _refuse_what_is_no_number(connection: Any, name: str, column: str, wrong: str) -> None:
+    cell = quoted(column)
     if not connection.execute(f"SELECT 1 FROM given WHERE {wrong} LIMIT 1").fetchone():  # noqa: S608
         return
     shown, row = connection.execute(
