@@ -2,13 +2,15 @@
 
 1. **mark** notes where the stream of changes ends (KAFKA_BOOTSTRAP; without, there is no stream);
 2. **begin** takes a snapshot of the catalogue; **list_shards** tells how it was cut;
-3. **embed_shard** turns each shard into a file of vectors (mapped; any worker);
-4. **load** fills a new collection from the files (one writer);
-5. **catch_up** brings what changed since the mark into it, by the gate that the stream uses;
-6. **canary** compares it with what should be in it and with what is served; a refused one is dropped,
+3. **take_over** keeps the vectors that are served of the same model, so that only what changed is embedded
+   (the parameter `full` embeds everything; a change of model does so by itself);
+4. **embed_shard** turns each shard into a file of vectors (mapped; any worker);
+5. **load** fills a new collection from the files (one writer);
+6. **catch_up** brings what changed since the mark into it, by the gate that the stream uses;
+7. **canary** compares it with what should be in it and with what is served; a refused one is dropped,
    and what is served stays;
-7. **switch** catches up once more and moves the alias, unless something newer is live already;
-8. **drop_old** keeps the collection served before, for `python -m product_index rollback`.
+8. **switch** catches up once more and moves the alias, unless something newer is live already;
+9. **drop_old** keeps the collection served before, for `python -m product_index rollback`.
 
 Tasks hand on paths and numbers, never vectors. Each may run twice. Settings: MILVUS_URI, UNIECS_MODEL,
 PRODUCT_ALIAS, CATALOGUE, PICTURE_ROOT, REBUILD_FOLDER (see `product_index.settings`), and for the stream
@@ -41,6 +43,7 @@ INDEX = Asset("product_index")
         "catalogue": Param(
             None, type=["null", "string"], description="Folder of products; CATALOGUE without."
         ),
+        "full": Param(False, type="boolean", description="Embed what did not change, too."),
         "min_coverage": Param(0.95, type="number", minimum=0, maximum=1),
         "min_recall": Param(0.95, type="number", minimum=0, maximum=1),
         "max_shrink": Param(
@@ -56,7 +59,7 @@ INDEX = Asset("product_index")
 def refresh_product_index() -> None:
     """Catalogue to index, nightly."""
     marks = mark()
-    plan = begin(marks)
+    plan = take_over(begin(marks))
     receipts = embed_shard.partial(plan=plan).expand(shard=list_shards(plan))
     loaded = load(plan, receipts)
     checked = canary(catch_up(loaded, marks))
@@ -90,6 +93,19 @@ def begin(_marks: dict[str, int] | None) -> str:
 
 
 @task
+def take_over(plan: str) -> str:
+    """Write down what is served, once, for all shards: an embedded folder has one reader."""
+    from product_index import rebuild
+
+    settings = settings_of_run()
+    with hopeless_is_not_retried(), open_index(settings) as database:
+        live = database.resolve(settings.product_alias)
+        if live is not None and not get_current_context()["params"]["full"]:
+            rebuild.take_over(rebuild.read_plan(plan), database.open(live))
+    return plan
+
+
+@task
 def list_shards(plan: str) -> list[int]:
     """One number per shard, to map over."""
     from product_index import rebuild
@@ -112,7 +128,12 @@ def embed_shard(plan: str, shard: int) -> dict[str, int]:
             build.build_pictures(settings),
             now=datetime.now(UTC),
         )
-    return {"rows": done.rows, "failed": len(done.failed), "pictures_missing": len(done.notes)}
+    return {
+        "rows": done.rows,
+        "reused": done.reused,
+        "failed": len(done.failed),
+        "pictures_missing": len(done.notes),
+    }
 
 
 @task(max_active_tis_per_dag=1)
@@ -121,7 +142,8 @@ def load(plan: str, receipts: Any) -> str:
     from product_index import rebuild
 
     counts = receipts[:]  # one request; element by element is one each
-    print(f"{sum(count['rows'] for count in counts)} rows in {len(counts)} shards")
+    rows, reused = (sum(count[kind] for count in counts) for kind in ("rows", "reused"))
+    print(f"{rows} rows in {len(counts)} shards, {reused} of them taken over")
     with hopeless_is_not_retried(), open_index(settings_of_run()) as database:
         rebuild.load_shards(rebuild.read_plan(plan), database)
     return plan

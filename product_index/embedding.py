@@ -43,6 +43,11 @@ class Seen:
     image_digest: str
     notes: tuple[str, ...] = ()
 
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """Product, text and picture: with the same model, the same vector."""
+        return self.product.product_id, self.text_hash, self.image_digest
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embedded:

@@ -1,6 +1,7 @@
 """Build a whole new collection beside the one that is served.
 
 begin        a snapshot of the catalogue, cut into parts; the name, made once
+take_over    what is served of the same model, into files; one process, may be left out
 embed_shard  parts -> rows of the index, a Parquet file; any process, any order
 load_shards  all rows into the new collection; one process
 
@@ -18,7 +19,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from .catalog import Catalogue, Report
 from .embedding import check_same_space, embed_seen, look, spec_of
@@ -68,6 +71,7 @@ class Shard:
 
     Attributes:
         key: identity of its input: snapshot parts, model and preprocessing.
+        reused: rows whose vector was taken over: same text, same picture, same model.
         failed: (product id, reason).
         notes: one sentence per picture that could not be had.
     """
@@ -76,6 +80,7 @@ class Shard:
     rows: int
     failed: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+    reused: int = 0
 
 
 def begin(
@@ -149,6 +154,29 @@ def read_plan(path: Path | str) -> Plan:
         ) from error
 
 
+def take_over(plan: Plan, served: VectorStore) -> int:
+    """Write what is served of the shards' products beside them, for `embed_shard` to reuse; return how many.
+
+    Nothing is taken from another model: then everything is embedded anew.
+    """
+    if served.spec != plan.spec:
+        log.info("nothing_taken_over", collection=plan.collection, served=served.name, why="another model")
+        return 0
+    taken = 0
+    for number, parts in enumerate(plan.shards):
+        ids = [change.product_id for part in parts for change in read_changes(plan.folder / part)]
+        stamp = (plan.spec.model_id, plan.spec.preprocess_version)
+        rows = [
+            row
+            for row in served.get(ids).values()
+            if (row.fingerprint.model_id, row.fingerprint.preprocess_version) == stamp
+        ]
+        write_rows(_served_path(plan, number), rows, dimension=plan.spec.dimension)
+        taken += len(rows)
+    log.info("taken_over", collection=plan.collection, served=served.name, rows=taken)
+    return taken
+
+
 def embed_shard(plan: Plan, number: int, encoder: Encoder, pictures: Pictures, *, now: datetime) -> Shard:
     """Embed one shard of the snapshot into a file; nothing to do if that was done before.
 
@@ -161,23 +189,26 @@ def embed_shard(plan: Plan, number: int, encoder: Encoder, pictures: Pictures, *
     done = _read_shard(plan, number)
     if done is not None and done.key == key and rows_path(plan, number).is_file():
         return done
-    rows, failed, notes = [], [], []
+    rows, failed, notes, reused = [], [], [], 0
+    held = _taken_over(plan, number)
     for part in plan.shards[number]:
         changes = {change.product_id: change for change in read_changes(plan.folder / part)}
         seen = [look(change.product, pictures, encoder) for change in changes.values() if change.product]
-        embedded = embed_seen(seen, encoder)
+        vectors = {one.product.product_id: held[one.identity] for one in seen if one.identity in held}
+        embedded = embed_seen([one for one in seen if one.product.product_id not in vectors], encoder)
+        reused += len(vectors)
+        vectors |= embedded.vectors
         failed += [(error.product_id, error.reason) for error in embedded.failed]
         for one in seen:
             key_ = one.product.product_id
             notes += [f"product {key_!r}: {note}" for note in one.notes]
-            if key_ in embedded.vectors:
-                vector = embedded.vectors[key_]
-                rows.append(new_row(changes[key_], one, vector, spec=plan.spec, now=now))
+            if key_ in vectors:
+                rows.append(new_row(changes[key_], one, vectors[key_], spec=plan.spec, now=now))
     write_rows(rows_path(plan, number), rows, dimension=plan.spec.dimension)
-    shard = Shard(key=key, rows=len(rows), failed=tuple(failed), notes=tuple(notes))
+    shard = Shard(key=key, rows=len(rows), failed=tuple(failed), notes=tuple(notes), reused=reused)
     _write_text(_shard_path(plan, number), json.dumps(asdict(shard), indent=1))
     log.info(
-        "shard_embedded", collection=plan.collection, shard=number, rows=len(rows),
+        "shard_embedded", collection=plan.collection, shard=number, rows=len(rows), reused=reused,
         failed=len(failed), pictures_missing=len(notes),
     )  # fmt: skip
     return shard
@@ -224,6 +255,23 @@ def drop_files(folder: Path, collections: Iterable[str]) -> None:
 def rows_path(plan: Plan, number: int) -> Path:
     """Where a shard's rows are."""
     return plan.folder / f"vectors-{number:05}.parquet"
+
+
+def _served_path(plan: Plan, number: int) -> Path:
+    return plan.folder / f"served-{number:05}.parquet"
+
+
+def _taken_over(plan: Plan, number: int) -> dict[tuple[str, str, str], NDArray[np.float32]]:
+    """The vectors that are served, by what was seen to make them."""
+    path = _served_path(plan, number)
+    if not path.is_file():
+        return {}
+    return {
+        (row.product_id, row.fingerprint.text_hash, row.fingerprint.image_digest): row.vector
+        for page in read_rows(path)
+        for row in page
+        if not row.fingerprint.deleted
+    }
 
 
 def _shard_path(plan: Plan, number: int) -> Path:

@@ -22,7 +22,8 @@ def test_the_dag_reads_like_a_table_of_contents(read_dags: dict[str, Any]) -> No
     assert {} == {path: error for path, error in read_dags["errors"].items() if DAG_ID in path}
     assert {
         "mark": ["begin", "catch_up"],
-        "begin": ["embed_shard", "list_shards", "load"],
+        "begin": ["take_over"],
+        "take_over": ["embed_shard", "list_shards", "load"],
         "list_shards": ["embed_shard"],
         "embed_shard": ["load"],
         "load": ["catch_up", "switch"],
@@ -97,9 +98,19 @@ def test_whole_runs_serve_the_newest_keep_one_older_and_refuse_a_bad_one(
     for _ in range(2):
         done = command(environment, "dags", "run", DAG_ID)
         assert 0 == done.returncode, done.stderr
-        for task in ("mark", "begin", "embed_shard[0]", "load", "catch_up", "canary", "switch", "drop_old"):
+        for task in (
+            "mark",
+            "begin",
+            "take_over",
+            "embed_shard[0]",
+            "load",
+            "catch_up",
+            "canary",
+            "switch",
+            "drop_old",
+        ):
             assert f"  {task} done in " in done.stdout
-        assert 11 == done.stdout.count("\n") + (served != []), "one line per task and no chatter"
+        assert 12 == done.stdout.count("\n") + (served != []), "one line per task and no chatter"
         served.append(status(environment)["live"])
     assert served == sorted(set(served))
 

@@ -134,6 +134,48 @@ def test_the_snapshot_does_not_move_when_the_catalogue_does(shop: Shop) -> None:
     assert 30 == sum(1 for parts in plan.shards for part in parts for _ in read_changes(plan.folder / part))
 
 
+def test_only_what_changed_is_embedded_and_the_rest_is_taken_over(every_shop: Shop) -> None:
+    """The same rows, bit for bit, as a rebuild that embeds everything."""
+    shop = every_shop
+    served = shop.database.open(shop.publish(NOON))
+    rows = [json.loads(line) for line in (shop.folder / "products.jsonl").read_text().splitlines()]
+    rows[3]["title"], rows[4]["price"], rows[5]["image"] = "another mug", 99.0, None
+    rows = [*rows[:-2], {"id": "new", "title": "a new mug"}]
+    (shop.folder / "products.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    tomorrow = NOON + timedelta(days=1)
+    plans = {}
+    for seed in ("full", "incremental"):
+        plan = rebuild.begin(
+            open_catalogue(shop.folder), ENCODER, alias="products", folder=shop.folder / "rebuild",
+            now=tomorrow, seed=seed, part_rows=8,
+        )  # fmt: skip
+        if seed == "incremental":
+            assert 28 == rebuild.take_over(plan, served)
+        shards = [rebuild.embed_shard(plan, n, ENCODER, shop.pictures, now=tomorrow) for n in range(4)]
+        assert {"full": 0, "incremental": 26}[seed] == sum(shard.reused for shard in shards)
+        plans[seed] = [
+            row for n in range(4) for page in read_rows(rebuild.rows_path(plan, n)) for row in page
+        ]
+
+    for one, other in zip(plans["full"], plans["incremental"], strict=True):
+        assert one.vector.tobytes() == other.vector.tobytes()
+        assert (one.product_id, one.fingerprint) == (other.product_id, other.fingerprint)
+    assert 29 == len(plans["incremental"])
+
+
+def test_nothing_is_taken_over_from_another_model(shop: Shop) -> None:
+    """A change of model embeds everything, whatever the mode."""
+    served = shop.database.open(shop.publish(NOON))
+    another = HashEncoder(16, model_id="hash-2")
+    plan = rebuild.begin(
+        open_catalogue(shop.folder), another, alias="products", folder=shop.folder / "rebuild",
+        now=NOON + timedelta(days=1), seed="",
+    )  # fmt: skip
+
+    assert 0 == rebuild.take_over(plan, served)
+    assert 0 == rebuild.embed_shard(plan, 0, another, shop.pictures, now=NOON).reused
+
+
 def test_shards_stay_under_the_mapping_limit(shop: Shop) -> None:
     shop.write(300)
 
