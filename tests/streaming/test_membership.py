@@ -61,7 +61,7 @@ def test_a_batch_slower_than_the_poll_interval_keeps_its_membership(
     def slow(changes: Sequence[ProductChange]) -> Receipt:
         calls.append(len(changes))
         if len(calls) == 1:
-            time.sleep(9)  # the poll interval is 6 s
+            time.sleep(7.5)  # the poll interval is 6 s
         return bench.apply(changes)  # type: ignore[no-any-return]
 
     with closing(joined(connection, topic, max_poll_interval_s=6.0)) as changes:
@@ -87,7 +87,7 @@ def test_a_partition_that_is_asked_back_is_let_go_when_the_work_on_it_is_done(
 
     def slow(changes: Sequence[ProductChange]) -> Receipt:
         working.set()
-        time.sleep(4)
+        time.sleep(3)
         receipt = bench.apply(changes)
         working.clear()
         return receipt  # type: ignore[no-any-return]
