@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from typer.testing import CliRunner
 
@@ -206,6 +207,16 @@ def test_a_whale_a_tail_and_a_wonder_are_pointed_out() -> None:
     assert "The largest unit of B moves y by 1.0 standard errors" in whale["influence"]["sentence"]
     assert "warn" == wonder["twyman"]["status"]
     assert "ok" == wonder["influence"]["status"]
+
+
+def test_the_tail_is_measured_as_scipy_measures_it() -> None:
+    """355 times the square of the skewness, of the variant with the longer tail (Kohavi et al. 2014)."""
+    columns = shoppers(800, seed=16)
+    checks = compare(pa.table(columns), "rev=mean(revenue)")["checks"]
+    found = next(it for it in checks if it["name"] == "skewness")["figures"]["units_needed"]
+    tails = [stats.skew(columns["revenue"][columns["variant"] == name]) for name in "AB"]
+
+    assert 355 * max(tails) ** 2 == pytest.approx(found, rel=1e-9)
 
 
 def test_the_text_says_what_the_json_says(tmp_path: Path) -> None:
