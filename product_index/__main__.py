@@ -17,8 +17,8 @@ from . import publish
 from .build import build_database, build_encoder
 from .catalog import PAGE_SIZE, Report, open_catalogue
 from .embedding import check_same_space
-from .errors import InvalidQuery, ModelMismatch, ProductIndexError
-from .search import search_products
+from .errors import InvalidQuery, ModelMismatch, ProductIndexError, UnknownCollection
+from .search import check_question, search_products
 from .settings import Settings, read_settings
 from .vector_store import Filter, Hit, VectorDatabase
 
@@ -52,6 +52,7 @@ def search(  # noqa: PLR0917 - the options of a command line
             in_stock=in_stock or None,
         )
         picture = None if image is None else _read_image(image)
+        check_question(text=text, image=picture, limit=limit)
         settings = read_settings()
         encoder = build_encoder(settings)
         with _open_database(settings) as database:
@@ -170,6 +171,11 @@ def _warn_of_another_model(settings: Settings, database: VectorDatabase, alias: 
 
 @contextmanager
 def _open_database(settings: Settings) -> Iterator[VectorDatabase]:
+    uri = settings.milvus_uri
+    if uri.endswith(".db") and "://" not in uri and not Path(uri).exists():
+        raise UnknownCollection(  # asking must not make an empty one
+            f"there is no index at MILVUS_URI={uri}; `make demo` makes one, or set MILVUS_URI to yours"
+        )
     database = build_database(settings)
     try:
         yield database

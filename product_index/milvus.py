@@ -79,7 +79,7 @@ class MilvusVectorDatabase:
         self._folder = local_folder(uri)
         self._asker = _Asker(uri, timeout_s)
         if self._folder is None:
-            with self._asker("connecting"):
+            with self._asker("connecting (is it running, is MILVUS_URI right?)"):
                 self._client = MilvusClient(uri, token=token, timeout=timeout_s, **manners(uri))
         else:
             self._client = _open_folder(self._folder, timeout_s)

@@ -35,13 +35,22 @@ def search_products(
         ModelMismatch: encoder and collection belong to different spaces.
         UnreadablePicture: the image is none.
     """
-    if not (text and text.strip()) and image is None:
-        raise InvalidQuery("the query is empty; give some text, an image, or both")
-    if not 1 <= limit <= MAX_LIMIT:
-        raise InvalidQuery(f"limit is {limit}, must be from 1 to {MAX_LIMIT}")
+    check_question(text=text, image=image, limit=limit)
     if image is not None:
         encoder.check_picture(image)
     store = database.open(alias)
     check_same_space(encoder, store.spec, store.name)
     content = Content(text=text, pictures=() if image is None else (image,))
     return store.search(encoder.embed([content]), limit=limit, where=where)[0]
+
+
+def check_question(*, text: str | None, image: bytes | None, limit: int) -> None:
+    """Refuse what cannot be asked, before anything is opened for it.
+
+    Raises:
+        InvalidQuery: nothing to search for, or the limit is out of range.
+    """
+    if not (text and text.strip()) and image is None:
+        raise InvalidQuery("the query is empty; give some text, an image, or both")
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InvalidQuery(f"limit is {limit}, must be from 1 to {MAX_LIMIT}")

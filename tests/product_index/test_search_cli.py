@@ -114,6 +114,17 @@ def ask(environment: dict[str, str], *words: str) -> "subprocess.CompletedProces
     )
 
 
+def test_asking_where_there_is_no_index_makes_none(tmp_path: Path) -> None:
+    """One sentence, and the folder is as it was."""
+    missing = tmp_path / "index.db"
+
+    answered = ask({**os.environ, "MILVUS_URI": str(missing), "UNIECS_MODEL": "hash"}, "search", "mug")
+
+    assert (2, "") == (answered.returncode, answered.stdout)
+    assert f"error: there is no index at MILVUS_URI={missing}" in answered.stderr
+    assert not missing.exists()
+
+
 @pytest.mark.milvus
 def test_search_answers_with_ids_titles_and_scores_as_json_alone(environment: dict[str, str]) -> None:
     image = str(Path(environment["FOLDER"]) / "mug.jpg")
