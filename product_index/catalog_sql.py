@@ -1,0 +1,1 @@
+"""Any SQL database as a catalogue, by URL."""
