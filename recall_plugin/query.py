@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from experiments.exposure import QueryKind
+from product_index.errors import InvalidProduct
+from product_index.product import check_product_id
 from product_index.vector_store import Filter, Hit
 
 from .errors import InvalidQuery
 
 # The encoder reads a few dozen tokens; longer text is an accident or an attack.
-MAX_TEXT_CHARACTERS = 10_000
+MAX_TEXT_CHARACTERS = 2_000
 # A photo of a current phone has 2 to 12 MB.
 MAX_IMAGE_BYTES = 20_000_000
 MAX_LIMIT = 1_000
@@ -31,11 +33,12 @@ ANSWERED: tuple[Status, ...] = ("ok", "partial")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """What a shopper asks: text, an image, or both; never neither.
+    """What a shopper asks: text, an image, or both; or what is similar to a product.
 
     Attributes:
         text: as typed; blank means absent.
         image: an encoded image file (JPEG, PNG, ...).
+        similar_to: a product's id, alone: what is like it, itself left out.
         filters: which products may be recalled; None means any. The base is
             the host's own and is not filtered again.
         limit: how many products the page shows.
@@ -47,6 +50,7 @@ class Query:
 
     text: str | None = None
     image: bytes | None = field(default=None, repr=False)
+    similar_to: str | None = None
     filters: Filter | None = None
     limit: int = DEFAULT_LIMIT
     image_digest: str = field(init=False, default="")
@@ -56,7 +60,9 @@ class Query:
             _check_text(self.text)
         if self.image is not None:
             _check_image(self.image)
-        if not self.has_text and self.image is None:
+        if self.similar_to is not None:
+            _check_similar_to(self)
+        elif not self.has_text and self.image is None:
             raise InvalidQuery("the query has neither text nor image; give at least one")
         if (
             isinstance(self.limit, bool)
@@ -75,14 +81,18 @@ class Query:
 
     @property
     def kind(self) -> QueryKind:
-        """Which sides are there."""
+        """Which sides are there; a product that is asked about brings both of its own."""
+        if self.similar_to is not None:
+            return "both"
         if self.image is None:
             return "text"
         return "both" if self.has_text else "image"
 
     @property
     def for_the_log(self) -> str:
-        """The text, or the image's name where there is no text."""
+        """The text, or the name of the image or product where there is no text."""
+        if self.similar_to is not None:
+            return f"product:{self.similar_to}"
         return (self.text or "").strip() if self.has_text else f"image:{self.image_digest}"
 
 
@@ -163,6 +173,17 @@ def _check_text(text: str) -> None:
             f"text has a lone surrogate at {error.start}, must be valid Unicode; "
             "decode it with errors='replace'"
         ) from error
+
+
+def _check_similar_to(query: Query) -> None:
+    try:
+        check_product_id(query.similar_to)  # type: ignore[arg-type]  # whatever it is, the rule decides
+    except InvalidProduct as error:
+        raise InvalidQuery(f"similar_to: {error}") from error
+    if query.has_text or query.image is not None:
+        raise InvalidQuery(
+            f"similar_to is {query.similar_to!r}, so text and image must be absent; ask for one or the other"
+        )
 
 
 def _check_image(image: bytes) -> None:

@@ -1,41 +1,20 @@
 """UniECS search as a channel: the query's vector, then the nearest products.
 
-Follows the alias: when the index is switched, the next requests ask the new
-collection, without a restart. A collection of another model's vectors is never
-searched: the channel is `off` until encoder and collection agree again.
+Text, an image or both are embedded as one; a product that is asked about
+brings the vector it has in the index.
 """
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from threading import Lock
+from collections.abc import Callable
+from typing import Any, Self
 
-import structlog
-
-from experiments.exposure import QueryKind
-from product_index.embedding import check_same_space
-from product_index.encoder import Encoder, UnreadablePicture
-from product_index.errors import ModelMismatch, Retryable, UnknownCollection
-from product_index.vector_store import Hit, VectorDatabase, VectorStore
-from recall_plugin.query import ChannelAnswer, ChannelRequest, Query, Status
-from recall_plugin.query_vectors import DEFAULT_CAPACITY, QueryVectors, Vector
+from product_index.encoder import Encoder
+from product_index.vector_store import VectorDatabase
+from recall_plugin.query import ChannelAnswer, ChannelRequest, Query
 from recall_plugin.settings import Settings
 
-log = structlog.get_logger(__name__)
+from .nearest import BEING_OPENED, NearestProducts, Serving, shared
 
-NO_FLOOR = -1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Serving:
-    """What the alias led to when last looked at: a store, or why there is none."""
-
-    store: VectorStore | None = None
-    status: Status = "ok"
-    reason: str = ""
-
-
-BEING_OPENED = Serving(status="off", reason="the index is being opened")
+__all__ = ["BEING_OPENED", "Serving", "UniecsChannel", "from_settings"]
 
 
 class UniecsChannel:
@@ -43,133 +22,42 @@ class UniecsChannel:
 
     Args:
         encoder: gives queries their vectors.
-        connect: opens the database; called when it is first needed, and again
-            while it does not answer, so that the search can start before it.
-        alias: the name of what is served.
-        floors: by query kind, the cosine below which a hit is not relevant.
-        follow_alias_s: how long an alias is trusted before it is looked up again.
-        clock: monotonic seconds, as in the requests' deadlines.
+        connect: opens the database, when it is first needed.
+        options: of `NearestProducts`.
     """
 
     name = "uniecs"
 
     def __init__(
-        self,
-        encoder: Encoder,
-        connect: Callable[[], VectorDatabase],
-        *,
-        alias: str,
-        floors: Mapping[QueryKind, float] | None = None,
-        follow_alias_s: float = 1.0,
-        cache_capacity: int = DEFAULT_CAPACITY,
-        clock: Callable[[], float] = time.monotonic,
+        self, encoder: Encoder, connect: Callable[[], VectorDatabase], *, alias: str, **options: Any
     ) -> None:
-        self._encoder = encoder
-        self._connect = connect
-        self._alias = alias
-        self._floors = dict(floors or {})
-        self._follow_alias_s = follow_alias_s
-        self._vectors = QueryVectors(encoder, capacity=cache_capacity)
-        self._clock = clock
-        self._looking = Lock()
-        self._database: VectorDatabase | None = None
-        self._look_again_s = float("-inf")
-        self._serving: Serving | None = None
+        self._nearest = NearestProducts(encoder, connect, alias=alias, **options)
+
+    @classmethod
+    def on(cls, nearest: NearestProducts) -> Self:
+        """The channel on an index that others use too; closing it closes their common part last."""
+        channel = cls.__new__(cls)
+        channel._nearest = nearest
+        return channel
 
     def find(self, request: ChannelRequest) -> ChannelAnswer:
         """The nearest products above the floor."""
-        serving = self._follow()
-        if serving.store is None:
-            return ChannelAnswer(status=serving.status, reason=serving.reason)
-        query, unread = request.query, ""
-        try:
-            vector = self._vector(query, request)
-        except UnreadablePicture as error:
-            # The shopper's image is at fault, not the channel: what else was asked is answered.
-            unread = str(error)
-            if not query.has_text:
-                return self._answer(serving.store, (), unread)
-            query = Query(text=query.text, filters=query.filters, limit=query.limit)
-            vector = self._vector(query, request)
-        if vector is None or self._clock() >= request.deadline_s:
-            return ChannelAnswer(
-                status="timeout", reason="no time left to search after the query was embedded"
-            )
-        try:
-            (hits,) = serving.store.search(vector[None, :], limit=request.limit, where=query.filters)
-        except (Retryable, UnknownCollection):
-            # Switched and dropped, or no longer loaded: the next request opens it again.
-            if self._serving is serving:
-                self._serving = None
-            raise
-        floor = self._floors.get(query.kind, NO_FLOOR)
-        relevant = tuple(hit for hit in hits if hit.score >= floor) if floor > NO_FLOOR else tuple(hits)
-        return self._answer(serving.store, relevant, unread)
+        return self._nearest.answer(request.query, request)
+
+    def prepare(self, query: Query, *, wait_s: float) -> None:
+        """Embed the query before it is asked."""
+        if query.similar_to is None:
+            self._nearest.prepare(query, wait_s=wait_s)
+
+    def serving(self) -> Serving:
+        """What is searched just now."""
+        return self._nearest.follow()
 
     def close(self) -> None:
         """Let go of the database."""
-        if self._database is not None:
-            self._database.close()
-
-    def _vector(self, query: Query, request: ChannelRequest) -> Vector | None:
-        return self._vectors.vector(query, wait_s=request.deadline_s - self._clock())
-
-    def _answer(self, store: VectorStore, hits: tuple[Hit, ...], unread: str) -> ChannelAnswer:
-        return ChannelAnswer(
-            status="partial" if unread else "ok",
-            hits=hits,
-            index_version=store.name,
-            model_id=store.spec.model_id,
-            reason=unread,
-        )
-
-    def _follow(self) -> Serving:
-        """What the alias means, looked up at most once per interval, by one thread; nobody waits for it."""
-        known = self._serving
-        if known is not None and self._clock() < self._look_again_s:
-            return known
-        if not self._looking.acquire(blocking=False):
-            return known or BEING_OPENED
-        try:
-            serving = self._look(known)
-            if serving.status == "off" and serving != known:
-                log.warning("channel_off", channel=self.name, why=serving.reason)
-            self._look_again_s = self._clock() + self._follow_alias_s
-            self._serving = serving
-        finally:
-            self._looking.release()
-        return serving
-
-    def _look(self, known: Serving | None) -> Serving:
-        try:
-            if self._database is None:
-                self._database = self._connect()
-            name = self._database.resolve(self._alias) or self._alias
-            if known is not None and known.store is not None and known.store.name == name:
-                return known
-            store = self._database.open(name)
-            check_same_space(self._encoder, store.spec, store.name)
-        except Retryable as error:
-            if known is not None and known.store is not None:
-                return known  # the database does not answer just now: what was served is still right
-            return Serving(status="error", reason=str(error))
-        except (ModelMismatch, UnknownCollection) as error:
-            return Serving(status="off", reason=str(error))
-        log.info("index_followed", channel=self.name, alias=self._alias, collection=store.name)
-        return Serving(store=store)
+        self._nearest.close()
 
 
 def from_settings(settings: Settings) -> UniecsChannel:
     """The channel as the environment describes it; the entry point `uniecs`."""
-    from product_index.build import build_database, build_encoder
-    from product_index.settings import read_settings
-
-    index = read_settings()
-    return UniecsChannel(
-        build_encoder(index),
-        lambda: build_database(index),
-        alias=index.product_alias,
-        floors={"text": settings.floor_text, "image": settings.floor_image, "both": settings.floor_both},
-        follow_alias_s=settings.follow_alias_ms / 1000,
-        cache_capacity=settings.query_cache,
-    )
+    return UniecsChannel.on(shared.borrow(settings))

@@ -13,6 +13,7 @@ from recall_plugin.query import MAX_IMAGE_BYTES, MAX_TEXT_CHARACTERS, Query
         (Query(image=b"jpeg"), "image"),
         (Query(text=" \n", image=b"jpeg"), "image"),
         (Query(text="like this, in red", image=b"jpeg"), "both"),
+        (Query(similar_to="mug"), "both"),
         (Query(text="x" * MAX_TEXT_CHARACTERS, limit=1), "text"),
     ],
 )
@@ -26,9 +27,13 @@ def test_a_query_knows_which_sides_it_has(query: Query, kind: str) -> None:
     [
         ({}, "neither text nor image"),
         ({"text": "  \t"}, "neither text nor image"),
-        ({"text": "x" * (MAX_TEXT_CHARACTERS + 1)}, "10001 characters, at most 10000"),
+        ({"text": "x" * (MAX_TEXT_CHARACTERS + 1)}, "2001 characters, at most 2000"),
         ({"text": "half a pair \ud83d"}, "lone surrogate at 12"),
         ({"text": 7}, "text is a int"),
+        ({"similar_to": ""}, "similar_to: "),
+        ({"similar_to": 7}, "similar_to: "),
+        ({"similar_to": "mug", "text": "red"}, "text and image must be absent"),
+        ({"similar_to": "mug", "image": b"jpeg"}, "text and image must be absent"),
         ({"image": b""}, "0 bytes"),
         ({"image": "photo.jpg"}, "image is a str"),
         ({"image": bytes(MAX_IMAGE_BYTES + 1)}, "20000001 bytes, at most 20000000"),
@@ -51,3 +56,4 @@ def test_the_log_names_an_image_by_its_bytes() -> None:
     assert Query(image=b"jpeg").for_the_log == Query(image=b"jpeg", limit=5).for_the_log
     assert Query(image=b"jpeg").for_the_log != Query(image=b"other").for_the_log
     assert "jpeg" not in repr(Query(image=b"jpeg"))
+    assert "product:mug" == Query(similar_to="mug").for_the_log

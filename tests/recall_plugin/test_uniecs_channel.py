@@ -240,7 +240,7 @@ def test_a_collection_that_fails_is_opened_again(
     """A restarted server does not keep the channel down until the next swap."""
     channel = open_channel(connect=away.connect)
     channel.find(request(Query(text="mug")))
-    serving = channel._serving
+    serving = channel._nearest._serving
     assert serving is not None
     serving.store.loaded = False  # type: ignore[union-attr]
     with pytest.raises(StoreUnavailable, match="not loaded"):
