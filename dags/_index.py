@@ -11,14 +11,12 @@ if TYPE_CHECKING:
 
 def settings_of_run() -> "Settings":
     """Those of the environment; a `catalogue` among the run's parameters goes first."""
-    from pathlib import Path
-
     from airflow.sdk import get_current_context
 
     from product_index.settings import read_settings
 
     settings, catalogue = read_settings(), get_current_context()["params"].get("catalogue")
-    return settings.model_copy(update={"catalogue": Path(catalogue)}) if catalogue else settings
+    return settings.model_copy(update={"catalogue": catalogue}) if catalogue else settings
 
 
 @contextmanager

@@ -73,7 +73,9 @@ def search(  # noqa: PLR0917 - the options of a command line
 
 @app.command()
 def catalogue(
-    path: Annotated[Path, typer.Argument(help="A folder with products.*, a file, or a catalogue.toml.")],
+    path: Annotated[
+        str, typer.Argument(help="A folder with products.*, a file, a catalogue.toml, or a database's URL.")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Show what would be recognised in a catalogue, and which rows are bad."""
@@ -86,7 +88,7 @@ def catalogue(
     if as_json:
         problems = [asdict(problem) for problem in report.problems]
         counts = {"rows": report.rows, "usable": report.usable, "bad": report.bad, "noticed": report.noticed}
-        said = {"file": str(opened.file), **asdict(columns), **counts, "problems": problems}
+        said = {"source": opened.name, **asdict(columns), **counts, "problems": problems}
         print(json.dumps(said, ensure_ascii=False, indent=1))
         return
     table = Table("field", "column")

@@ -58,7 +58,8 @@ def build_catalogue(settings: Settings) -> Catalogue:
     """
     if settings.catalogue is None:
         raise InvalidSettings(
-            "CATALOGUE is not set; set it to a folder with products.jsonl, .csv or .parquet"
+            "CATALOGUE is not set; set it to a folder with products.jsonl, .csv or .parquet, "
+            "or to a database's URL"
         )
     return open_catalogue(settings.catalogue)
 
@@ -73,4 +74,5 @@ def build_pictures(settings: Settings) -> Pictures:
         return pictures_beside(*map(Path, settings.picture_root.split(os.pathsep)))
     if settings.catalogue is None:
         return NoPictures()
-    return pictures_beside(open_catalogue(settings.catalogue).picture_root)
+    root = open_catalogue(settings.catalogue).picture_root
+    return NoPictures() if root is None else pictures_beside(root)

@@ -1,36 +1,69 @@
-"""A folder of products and pictures, read page by page as changes.
+"""A catalogue of products, read page by page as changes: a folder, a file, or a table of a database.
 
-`products.jsonl`, `.csv` or `.parquet`; columns recognised by their common
-names, or mapped by a `catalogue.toml` beside them:
+`products.jsonl`, `.csv` or `.parquet`, or `postgresql+psycopg://host/shop#products`;
+columns recognised by their common names, or mapped by a `catalogue.toml`:
 
     file = "abt.csv"          # if it is not called products.*
     delimiter = "|"           # if the header line leaves doubt
     encoding = "latin-1"      # if it is neither UTF-8 nor Windows-1252
     pictures = "photos.zip"   # a folder or a zip, if not in this folder
+    url = "postgresql+psycopg://host/shop"   # instead of a file (see catalog_sql)
+    table = "catalog.products"               # or a view, if not called products
+    key = "entity_id"                        # unique, not null; the primary key without
     [columns]
     product_id = "article"
     images = ["front", "back"]
 
-A row that is no product is reported with its line, and the others go on.
+A row that is no product is reported with its place, and the others go on.
 Only ids are kept in memory, to find the ones that come twice.
 """
 
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from .catalog_files import SUFFIXES, RawRow, column_names, read_rows, text_encoding
-from .columns import Columns, is_ignorable, read_row, recognise
+from .catalog_files import SUFFIXES, FileSource, RawRow, column_names, text_encoding
+from .columns import Columns, Notice, is_ignorable, read_row, recognise
 from .errors import InvalidCatalogue, InvalidProduct
 from .product import ProductChange
 
 PAGE_SIZE = 500
 # All problems are counted; this many are kept in words.
 _KEPT_PROBLEMS = 1_000
-_TOML_KEYS = {"file": str, "delimiter": str, "encoding": str, "pictures": str, "columns": dict}
+_TOML_KEYS = {
+    "file": str, "delimiter": str, "encoding": str, "pictures": str, "columns": dict,
+    "url": str, "table": str, "key": str,
+}  # fmt: skip
+# A column that cannot be read in most rows is not dirt: its type or its meaning changed.
+_MOSTLY = 0.5
+# In fewer rows than this, most says nothing.
+_ENOUGH_ROWS = 20
+
+
+class Source(Protocol):
+    """Where the rows of a catalogue come from."""
+
+    @property
+    def name(self) -> str:
+        """What a person calls it; never with a password."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """What a row's number counts: lines or rows."""
+        ...
+
+    def rows(self) -> Iterator[RawRow]:
+        """Every row, of one moment, in an order that does not change."""
+        ...
+
+    def unchanged(self) -> bool:
+        """Whether what was read is still of the moment it was opened."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,39 +95,53 @@ class Report:
             self.problems.append(problem)
 
 
+@dataclass(slots=True)
+class _SoFar:
+    """What is remembered while rows are read: where each id came first, what could not be used."""
+
+    first_line: dict[str, int] = field(default_factory=dict)
+    unread: Counter[str] = field(default_factory=Counter)
+    first_unread: dict[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
     """A catalogue whose columns are known; made by `open_catalogue`.
 
     Attributes:
-        picture_root: the folder or zip against which picture names resolve.
-        remarks: what a person should know about how the file is read.
+        picture_root: the folder or zip against which picture names resolve; None for a database.
+        changed_at: the time of rows that tell none.
+        remarks: what a person should know about how it is read.
     """
 
-    file: Path
+    source: Source
     columns: Columns
-    picture_root: Path
+    picture_root: Path | None
     changed_at: datetime
-    delimiter: str | None = None
-    encoding: str | None = None
     remarks: tuple[str, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """What a person calls it; never with a password."""
+        return self.source.name
+
     def pages(self, size: int = PAGE_SIZE, *, report: Report | None = None) -> Iterator[list[ProductChange]]:
-        """Yield every product once, as of this snapshot, in the file's order.
+        """Yield every product once, as of this snapshot, in the source's order.
 
         Args:
             size: of a page.
             report: filled on the way; complete after the last page.
 
         Raises:
-            InvalidCatalogue: there is no usable row at all.
+            InvalidCatalogue: there is no usable row at all, or a column is not what it was.
+            CatalogueUnavailable: the database did not answer.
         """
         report = Report() if report is None else report
-        first_line: dict[str, int] = {}
+        so_far = _SoFar()
         page: list[ProductChange] = []
-        for raw in read_rows(self.file, delimiter=self.delimiter, encoding=self.encoding):
+        for raw in self.source.rows():
             report.rows += 1
-            change = self._change(raw, first_line, report)
+            change = self._change(raw, so_far, report)
             if change is None:
                 continue
             report.usable += 1
@@ -107,31 +154,43 @@ class Catalogue:
         if not report.usable:
             worst = report.problems[0].sentence if report.problems else "it has no rows"
             raise InvalidCatalogue(
-                f"{self.file} has no usable product among {report.rows} rows ({worst}); "
+                f"{self.name} has no usable product among {report.rows} rows ({worst}); "
                 "give at least one row with an id"
             )
+        self._check_columns(so_far, report)
 
-    def _change(self, raw: RawRow, first_line: dict[str, int], report: Report) -> ProductChange | None:
-        where = f"{self.file.name}, line {raw.line}"
+    def _check_columns(self, so_far: "_SoFar", report: Report) -> None:
+        for target, count in so_far.unread.items():
+            if report.usable >= _ENOUGH_ROWS and count > _MOSTLY * report.usable:
+                raise InvalidCatalogue(
+                    f"{self.name}: column {self.columns.fields.get(target)!r} cannot be read as {target} in "
+                    f"{count} of {report.usable} rows (first: {so_far.first_unread[target]}); make it what "
+                    "it was, or map another column in catalogue.toml"
+                )
+
+    def _change(self, raw: RawRow, so_far: "_SoFar", report: Report) -> ProductChange | None:
+        where = f"{self.name.rsplit('/', 1)[-1]}, {self.source.unit} {raw.line}"
         try:
-            change, notices = self._read(raw, first_line)
+            change, notices = self._read(raw, so_far.first_line)
         except InvalidProduct as error:
             report.add(Problem(line=raw.line, sentence=f"{where}: {error}", dropped=True))
             return None
-        first_line[change.product_id] = raw.line
+        so_far.first_line[change.product_id] = raw.line
         for notice in notices:
-            report.add(Problem(line=raw.line, sentence=f"{where}: {notice}", dropped=False))
+            so_far.unread[notice.target] += 1
+            so_far.first_unread.setdefault(notice.target, f"{where}: {notice.sentence}")
+            report.add(Problem(line=raw.line, sentence=f"{where}: {notice.sentence}", dropped=False))
         return change
 
-    def _read(self, raw: RawRow, first_line: Mapping[str, int]) -> tuple[ProductChange, tuple[str, ...]]:
+    def _read(self, raw: RawRow, first_line: Mapping[str, int]) -> tuple[ProductChange, tuple[Notice, ...]]:
         if raw.values is None:
             raise InvalidProduct(raw.problem)
         read = read_row(raw.values, self.columns)
         product_id = read.product.product_id
         if product_id in first_line:
             raise InvalidProduct(
-                f"id {product_id!r} came on line {first_line[product_id]} already, must be there once; "
-                "the first is kept"
+                f"id {product_id!r} came on {self.source.unit} {first_line[product_id]} already, "
+                "must be there once; the first is kept"
             )
         change = ProductChange(
             product_id=product_id,
@@ -142,43 +201,71 @@ class Catalogue:
         return change, read.notices
 
 
-def open_catalogue(path: Path) -> Catalogue:
-    """Find the products of a folder (or of a file, or of a catalogue.toml) and recognise the columns.
+def open_catalogue(place: Path | str) -> Catalogue:
+    """Find the products of a folder, a file, a catalogue.toml or a database's URL; recognise the columns.
 
     Raises:
         InvalidCatalogue: there is none, or it cannot be read as one.
+        CatalogueUnavailable: the database did not answer.
     """
+    if isinstance(place, str) and "://" in place:
+        return _open_database(place, {}, picture_root=None)
+    path = Path(place)
     if not path.exists():
         raise InvalidCatalogue(
             f"catalogue {str(path)!r} does not exist; give a folder with products{SUFFIXES[0]}"
         )
     folder = path if path.is_dir() else path.parent
     options = _options(path if path.suffix == ".toml" else folder / "catalogue.toml")
-    file = path if path.is_file() and path.suffix != ".toml" else _products_file(folder, options.get("file"))
     pictures = folder / options.get("pictures", ".")
     if not pictures.exists():
         raise InvalidCatalogue(
             f"catalogue.toml names pictures {str(pictures)!r}, which is not there; correct it"
         )
-    encoding, delimiter = options.get("encoding"), options.get("delimiter")
+    if "url" in options and (path.is_dir() or path.suffix == ".toml"):
+        return _open_database(options["url"], options, picture_root=pictures)
+    file = path if path.is_file() and path.suffix != ".toml" else _products_file(folder, options.get("file"))
+    return _open_file(file, options, pictures)
+
+
+def _open_database(url: str, options: Mapping[str, Any], *, picture_root: Path | None) -> Catalogue:
+    try:
+        from .catalog_sql import open_table  # heavy: load only when chosen
+    except ModuleNotFoundError:
+        raise InvalidCatalogue(
+            "a database as catalogue needs SQLAlchemy; install the extra uniecs-online[sql]"
+        ) from None
+    opened = open_table(
+        url, table=options.get("table"), key=options.get("key"), mapping=options.get("columns", {})
+    )
+    return Catalogue(
+        source=opened.source,
+        columns=opened.columns,
+        picture_root=picture_root,
+        changed_at=opened.at,
+        remarks=opened.remarks,
+    )
+
+
+def _open_file(file: Path, options: Mapping[str, Any], pictures: Path) -> Catalogue:
+    encoding = options.get("encoding")
     remarks = []
     if encoding is None and file.suffix.lower() == ".csv" and text_encoding(file) == "cp1252":
         remarks.append(
             f"{file.name} is not UTF-8; read as Windows-1252. Save it as UTF-8 to be sure of every sign"
         )
+    source = FileSource(file=file, delimiter=options.get("delimiter"), encoding=encoding)
     try:
-        columns = _recognised(file, options)
+        columns = _recognised(source, options)
     except (LookupError, UnicodeError) as error:
         raise InvalidCatalogue(
             f"{file}: encoding {encoding!r} does not fit ({error}); correct catalogue.toml"
         ) from error
     return Catalogue(
-        file=file,
+        source=source,
         columns=columns,
         picture_root=pictures,
-        changed_at=datetime.fromtimestamp(file.stat().st_mtime, UTC),
-        delimiter=delimiter,
-        encoding=encoding,
+        changed_at=source.written_at(),
         remarks=tuple(remarks),
     )
 
@@ -220,15 +307,16 @@ def _products_file(folder: Path, named: str | None) -> Path:
     )
 
 
-def _recognised(file: Path, options: Mapping[str, Any]) -> Columns:
-    mapping = options.get("columns", {})
-    declared = column_names(file, delimiter=options.get("delimiter"), encoding=options.get("encoding"))
+def _recognised(source: FileSource, options: Mapping[str, Any]) -> Columns:
+    file = source.file
+    declared = column_names(file, delimiter=source.delimiter, encoding=source.encoding)
     names: dict[str, bool] = dict.fromkeys(declared or [], False)
     if declared is None or file.suffix.lower() == ".parquet":
         # JSON rows name their own columns, and nested values show only in the rows.
-        for raw in read_rows(file):
+        for raw in source.rows():
             for name, value in (raw.values or {}).items():
                 names[name] = names.get(name, False) or is_ignorable(value)
     if not names:
         raise InvalidCatalogue(f"{file} has no readable row; write one JSON object per line")
-    return recognise(names, mapping=mapping, ignored=[name for name, useless in names.items() if useless])
+    ignored = [name for name, useless in names.items() if useless]
+    return recognise(names, mapping=options.get("columns", {}), ignored=ignored)

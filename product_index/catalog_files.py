@@ -8,8 +8,8 @@ import codecs
 import csv
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,50 @@ _PARQUET_BATCH = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawRow:
-    """A row of a file: its values, or why it has none.
+    """A row of a source: its values, or why it has none.
 
     Attributes:
-        line: the line it begins on; for Parquet the row, from 1.
+        line: the line it begins on; for Parquet and tables the row, from 1.
     """
 
     line: int
     values: Mapping[str, Any] | None = None
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSource:
+    """The rows of one file, as of when it was opened."""
+
+    file: Path
+    delimiter: str | None = None
+    encoding: str | None = None
+    _written_ns: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_written_ns", self.file.stat().st_mtime_ns)
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return str(self.file)
+
+    @property
+    def unit(self) -> str:
+        """Files are counted in lines."""
+        return "line"
+
+    def rows(self) -> Iterator[RawRow]:
+        """Every row, in the file's order."""
+        return read_rows(self.file, delimiter=self.delimiter, encoding=self.encoding)
+
+    def written_at(self) -> datetime:
+        """When the file was last written, as of opening it."""
+        return datetime.fromtimestamp(self._written_ns / 1e9, UTC)
+
+    def unchanged(self) -> bool:
+        """Whether nobody has written the file since it was opened."""
+        return self.file.is_file() and self.file.stat().st_mtime_ns == self._written_ns
 
 
 def read_rows(path: Path, *, delimiter: str | None = None, encoding: str | None = None) -> Iterator[RawRow]:

@@ -4,12 +4,13 @@ Columns are recognised by their common names, case and separators ignored, or
 mapped by hand. Pure: rows come in as mappings, whatever file they were in.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import InvalidCatalogue, InvalidProduct
 from .product import MAX_TEXT_CHARACTERS, MAX_VERSION, Product
@@ -75,14 +76,21 @@ class Columns:
     ignored: tuple[str, ...] = ()
 
 
+class Notice(NamedTuple):
+    """A value that could not be used: of which field, and a sentence about it."""
+
+    target: str
+    sentence: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadRow:
-    """A row as a product, with the sentences about what in it could not be used."""
+    """A row as a product, with what in it could not be used."""
 
     product: Product
     version: int | None
     updated_at: datetime | None
-    notices: tuple[str, ...] = field(default=())
+    notices: tuple[Notice, ...] = field(default=())
 
 
 def recognise(
@@ -157,7 +165,7 @@ def read_row(row: Mapping[str, Any], columns: Columns) -> ReadRow:
     Raises:
         InvalidProduct: it cannot be a product; says why and what to do.
     """
-    notices: list[str] = []
+    notices: list[Notice] = []
     value = {target: row.get(column) for target, column in columns.fields.items()}
     product_id = _words(value.get("product_id"))
     if not product_id or isinstance(value.get("product_id"), (bool, dict, list)):
@@ -192,7 +200,7 @@ def _attributes(
     row: Mapping[str, Any], value: Mapping[str, Any], more_categories: Sequence[str], columns: Columns
 ) -> dict[str, str]:
     found = {name: _words(row.get(name)) for name in columns.attributes}
-    given = value.get("attributes")
+    given = _record(value.get("attributes"))
     if isinstance(given, Mapping):
         found |= {str(name): _words(part) for name, part in given.items()}
     elif given is not None:
@@ -200,6 +208,16 @@ def _attributes(
     found["colour"] = _words(value.get("colour")) or found.get("colour", "")
     found["more_categories"] = ", ".join(more_categories)
     return {name: said for name, said in found.items() if said}
+
+
+def _record(value: object) -> object:
+    """A record written as JSON text, as CSV files and some databases have to; else the value."""
+    if not isinstance(value, str) or not value.lstrip().startswith("{"):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
 
 
 def _plain(name: str) -> str:
@@ -245,7 +263,7 @@ def _uris(value: object) -> list[str]:
     return [part.strip() for part in re.split(r"[|;\n]", said) if part.strip()]
 
 
-def _price(value: object, notices: list[str]) -> tuple[float | None, str]:
+def _price(value: object, notices: list[Notice]) -> tuple[float | None, str]:
     """A price and the currency its sign tells; `$` is read as USD unless a column says otherwise."""
     if isinstance(value, Mapping):
         value = value.get("amount", value.get("value"))
@@ -253,7 +271,9 @@ def _price(value: object, notices: list[str]) -> tuple[float | None, str]:
         if isfinite(value) and value >= 0:
             return float(value), ""
         if isfinite(value):
-            notices.append(f"price {value!r} is negative, left out; give a number of at least 0")
+            notices.append(
+                Notice("price", f"price {value!r} is negative, left out; give a number of at least 0")
+            )
         return None, ""
     said = _words(value)
     if said.casefold() in {"", "none", "null", "n/a", "nan", "na", "-"}:
@@ -262,7 +282,7 @@ def _price(value: object, notices: list[str]) -> tuple[float | None, str]:
     sign = next((symbol for symbol in _SYMBOLS if symbol in said), "")
     digits = re.sub(r"[A-Za-z$€£₹¥]+\.?", "", said).replace("\u00a0", " ").strip()
     if not _NUMBER.match(digits):
-        notices.append(f"price {said[:40]!r} is no number, left out; write it like 1299.00")
+        notices.append(Notice("price", f"price {said[:40]!r} is no number, left out; write it like 1299.00"))
         return None, ""
     return _decimal(digits), (code.group() if code else _SYMBOLS.get(sign, ""))
 
@@ -280,7 +300,7 @@ def _decimal(digits: str) -> float:
     return float(head + tail) if of_thousands else float(f"{head or 0}.{tail or 0}")
 
 
-def _in_stock(value: object, notices: list[str]) -> bool:
+def _in_stock(value: object, notices: list[Notice]) -> bool:
     if value is None or isinstance(value, bool):
         return value is not False
     if isinstance(value, (int, float)):
@@ -293,7 +313,10 @@ def _in_stock(value: object, notices: list[str]) -> bool:
     try:
         return float(str(value).replace(",", "")) > 0
     except ValueError:
-        notices.append(f"stock {str(value)[:40]!r} is neither a number nor yes or no, read as in stock")
+        said = str(value)[:40]
+        notices.append(
+            Notice("in_stock", f"stock {said!r} is neither a number nor yes or no, read as in stock")
+        )
         return True
 
 
@@ -308,7 +331,7 @@ def _version(value: object, product_id: str) -> int | None:
     return int(said)
 
 
-def _moment(value: object, notices: list[str]) -> datetime | None:
+def _moment(value: object, notices: list[Notice]) -> datetime | None:
     """An ISO 8601 date or time, or seconds or milliseconds since 1970; UTC where no zone is given."""
     if value is None or value == "":
         return None
@@ -321,8 +344,7 @@ def _moment(value: object, notices: list[str]) -> datetime | None:
         else:
             found = datetime.fromisoformat(str(value).strip())
     except (ValueError, OverflowError, OSError):
-        notices.append(
-            f"time {str(value)[:40]!r} cannot be read, left out; write it like 2026-11-20T10:00:00Z"
-        )
+        sentence = f"time {str(value)[:40]!r} cannot be read, left out; write it like 2026-11-20T10:00:00Z"
+        notices.append(Notice("updated_at", sentence))
         return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -13,6 +13,7 @@ ProductIndexError
         StoreUnavailable       the vector database did not answer
         PictureUnavailable     the place that keeps pictures did not answer
         EncoderUnavailable     the encoder fails whatever it is given
+        CatalogueUnavailable   the catalogue's database did not answer
     ModelMismatch              encoder and collection differ: switch the channel off, never mix spaces
     CanaryRefused              the new collection is not fit to serve: the old one goes on
     ChangesLost                the log forgot changes that a new collection needs: begin a new rebuild
@@ -76,6 +77,10 @@ class PictureUnavailable(Retryable):
 
 class EncoderUnavailable(Retryable):
     """The encoder fails whatever it is given."""
+
+
+class CatalogueUnavailable(Retryable):
+    """The catalogue's database did not answer."""
 
 
 class ModelMismatch(ProductIndexError):

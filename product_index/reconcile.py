@@ -7,7 +7,7 @@ stream has learnt since the snapshot wins.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -80,8 +80,8 @@ def reconcile(catalogue: Catalogue, store: VectorStore, *, max_orphans: float = 
         compare(page, known, store.spec, found, taken_at=catalogue.changed_at)
         seen |= {change.product_id for change in page}
     rows = {row.product_id: row.fingerprint for held in store.rows() for row in held}
-    if datetime.fromtimestamp(catalogue.file.stat().st_mtime, UTC) != catalogue.changed_at:
-        raise InvalidCatalogue(f"{catalogue.file} was written while it was read; run this again")
+    if not catalogue.source.unchanged():
+        raise InvalidCatalogue(f"{catalogue.name} was written while it was read; run this again")
     orphans = list(removals(rows, seen, taken_at=catalogue.changed_at))
     why = held_back_because(
         orphans=len(orphans), rows=len(rows), bad_rows=report.bad, max_orphans=max_orphans

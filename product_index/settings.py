@@ -18,7 +18,7 @@ class Settings(BaseSettings):
         milvus_timeout_s: for one request.
         uniecs_model: folder of the exported encoder; `hash` is the twin without weights.
         product_alias: the name that readers follow.
-        catalogue: folder of products, a file of them, or a catalogue.toml.
+        catalogue: folder of products, a file of them, a catalogue.toml, or a database's URL.
         picture_root: folders or zips of pictures, separated as in PATH; the catalogue's own without.
         rebuild_folder: where a rebuild keeps its shards.
     """
@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     uniecs_model: Annotated[str, Field(min_length=1)] = "demo/model"
     # Milvus' rule for names; room is left for what is appended to it.
     product_alias: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")] = "products"
-    catalogue: Path | None = None
+    catalogue: str | Path | None = Field(default=None, repr=False)  # a URL may hold a password
     picture_root: str | None = None
     rebuild_folder: Path = Path(".demo/rebuild")
 

@@ -103,7 +103,7 @@ def _tell_columns(catalogue: Catalogue, telling: Telling) -> None:
     ]
     if columns.pictures:
         told.append(f"pictures (from {', '.join(map(repr, columns.pictures))})")
-    telling.say(f"{catalogue.file}")
+    telling.say(catalogue.name)
     telling.say(f"  recognised: {', '.join(told)}")
     for kind, names in (("attributes", columns.attributes), ("ignored", columns.ignored)):
         if names:
