@@ -4,16 +4,16 @@ An address ending in `.db` is an embedded milvus-lite folder: one process at a
 time, freed by `close()`. Anything else is a server. Nothing here decides what
 to write; it keeps what it is given, all of it, and finds it again.
 
-One writer per collection: milvus-lite loses acknowledged rows when several
-processes write at once. Writers on one machine are therefore kept apart by a
-file lock; on several machines that is the operator's promise.
+milvus-lite loses acknowledged rows when several processes write one collection
+at once: there writers on one machine are kept apart by a file lock, and on
+several machines that is the operator's promise. A real server needs no lock.
 """
 
 import contextlib
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -22,24 +22,10 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 import numpy as np
 
+from . import milvus_rows as words
 from .encoder import Vectors
 from .errors import CollectionInUse, StoreUnavailable, UnknownCollection
 from .milvus_address import NO_PINGS, local_folder, manners, mute_foreign_loggers, said, without_settings
-from .milvus_rows import (
-    FINGERPRINT_FIELDS,
-    HIT_FIELDS,
-    OTHER_TYPES,
-    ROW_FIELDS,
-    SPEC_PROPERTY,
-    VARCHAR_BYTES,
-    best_hits,
-    expression,
-    fingerprint_of,
-    from_milvus,
-    quoted,
-    spec_of,
-    to_milvus,
-)
 from .vector_store import CollectionSpec, Filter, Fingerprint, Hit, ProductVector, check_vectors
 from .write_lock import WriteLock
 
@@ -99,7 +85,7 @@ class MilvusVectorDatabase:
             self._client.create_collection(
                 name,
                 schema=_schema(spec.dimension, stamp),
-                properties={SPEC_PROPERTY: stamp},
+                properties={words.SPEC_PROPERTY: stamp},
                 consistency_level="Bounded",
                 **self._asker.options(slow=True),
             )
@@ -116,7 +102,7 @@ class MilvusVectorDatabase:
             )
         with self._asker(f"describing {physical!r}"):
             said = self._client.describe_collection(physical, **self._asker.options())
-        return self._store(physical, spec_of(physical, said))
+        return self._store(physical, words.spec_of(physical, said))
 
     def resolve(self, alias: str) -> str | None:
         """The collection behind the alias, or None."""
@@ -189,7 +175,7 @@ class MilvusVectorStore:
         self._spec = spec
         self._asker = asker
         self._lite = lite
-        self._writing = WriteLock(asker.uri, name)
+        self._writing = WriteLock(asker.uri, name) if lite else contextlib.nullcontext()
         self._loaded = False
 
     @property
@@ -205,22 +191,29 @@ class MilvusVectorStore:
     def upsert(self, rows: Sequence[ProductVector]) -> None:
         """Write whole rows by key; checked before the first request, answered by the last."""
         check_vectors(rows, self._spec.dimension)
-        latest = list({row.product_id: row for row in rows}.values())  # servers refuse a key twice
-        with self._writing:
-            for start in range(0, len(latest), REQUEST_ROWS):
-                page = [to_milvus(row) for row in latest[start : start + REQUEST_ROWS]]
-                with self._asker(f"writing {len(page)} rows to {self._name!r}"):
-                    self._client.upsert(self._name, page, **self._asker.options())
+        self._write(rows, words.to_milvus)
+
+    @property
+    def amends(self) -> bool:
+        """On milvus-lite. Servers from 2.6.2 on take parts of rows, too, but may lose some: milvus#49980."""
+        return self._lite
+
+    def amend(self, rows: Sequence[ProductVector]) -> None:
+        """Write all but vectors and their identity."""
+        self._write(rows, words.amendment, partial_update=True)
 
     def fingerprints(self, product_ids: Sequence[str]) -> dict[str, Fingerprint]:
         """What is stored under these ids, tombstones too, read strongly."""
         return {
-            row["product_id"]: fingerprint_of(row) for row in self._by_id(product_ids, FINGERPRINT_FIELDS)
+            row["product_id"]: words.fingerprint_of(row)
+            for row in self._by_id(product_ids, words.FINGERPRINT_FIELDS)
         }
 
     def get(self, product_ids: Sequence[str]) -> dict[str, ProductVector]:
         """Whole rows under these ids, tombstones too, read strongly."""
-        return {row["product_id"]: from_milvus(row) for row in self._by_id(product_ids, ROW_FIELDS)}
+        return {
+            row["product_id"]: words.from_milvus(row) for row in self._by_id(product_ids, words.ROW_FIELDS)
+        }
 
     def search(self, vectors: Vectors, *, limit: int, where: Filter | None = None) -> list[list[Hit]]:
         """The nearest `limit` products for each row of `vectors`, best first."""
@@ -237,12 +230,12 @@ class MilvusVectorStore:
                     data=list(page),
                     anns_field="vector",
                     limit=asked,
-                    filter=expression(where),
-                    output_fields=HIT_FIELDS,
+                    filter=words.expression(where),
+                    output_fields=words.HIT_FIELDS,
                     search_params={"metric_type": "COSINE", "params": params},
                     **self._asker.options(),
                 )
-            found += [best_hits(hits, limit) for hits in lists]
+            found += [words.best_hits(hits, limit) for hits in lists]
         return found
 
     def count(self) -> int:
@@ -293,6 +286,16 @@ class MilvusVectorStore:
         self._wait_for_index()
         self._load()
 
+    def _write(
+        self, rows: Sequence[ProductVector], told: Callable[[ProductVector], dict[str, Any]], **how: bool
+    ) -> None:
+        latest = list({row.product_id: row for row in rows}.values())  # servers refuse a key twice
+        with self._writing:
+            for start in range(0, len(latest), REQUEST_ROWS):
+                page = [told(row) for row in latest[start : start + REQUEST_ROWS]]
+                with self._asker(f"writing {len(page)} rows to {self._name!r}"):
+                    self._client.upsert(self._name, page, **how, **self._asker.options())
+
     def _load(self) -> None:
         # What was just made, by anybody, or has been reopened, is not loaded.
         if self._loaded:
@@ -318,7 +321,7 @@ class MilvusVectorStore:
         for start in range(0, len(ids), REQUEST_ROWS):
             page = ids[start : start + REQUEST_ROWS]
             with self._asker(f"reading {len(page)} rows of {self._name!r}"):
-                wanted = ", ".join(quoted(key) for key in page)
+                wanted = ", ".join(words.quoted(key) for key in page)
                 yield from self._client.query(
                     self._name, filter=f"product_id in [{wanted}]", output_fields=fields, **self._strongly()
                 )
@@ -384,9 +387,9 @@ def _close_folder(folder: str) -> None:
 
 def _schema(dimension: int, stamp: str) -> Any:
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False, description=stamp)
-    for name, bytes_ in VARCHAR_BYTES.items():
+    for name, bytes_ in words.VARCHAR_BYTES.items():
         schema.add_field(name, DataType.VARCHAR, max_length=bytes_, is_primary=name == "product_id")
-    for name, kind in OTHER_TYPES.items():
+    for name, kind in words.OTHER_TYPES.items():
         schema.add_field(name, DataType[kind])
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimension)
     return schema

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InvalidQuery, UnknownCollection
-from .vector_store import CollectionSpec, Filter, Fingerprint, Hit, ProductVector
+from .vector_store import IDENTITY_FIELDS, CollectionSpec, Filter, Fingerprint, Hit, ProductVector
 
 # Lengths in bytes of UTF-8. Longer values are cut on a character's boundary:
 # they are for filters and lists, the catalogue keeps the whole.
@@ -43,6 +43,8 @@ FINGERPRINT_FIELDS = [
 ]  # fmt: skip
 HIT_FIELDS = ["product_id", "version", "title", "category", "brand", "price", "in_stock"]
 ROW_FIELDS = [*dict.fromkeys(FINGERPRINT_FIELDS + HIT_FIELDS), "indexed_at_ms", "vector"]
+# What an amendment leaves as it is stored.
+KEPT_FIELDS = frozenset({*IDENTITY_FIELDS, "vector"})
 
 
 def expression(where: Filter | None) -> str:
@@ -76,6 +78,11 @@ def spec_of(name: str, said: dict[str, Any]) -> CollectionSpec:
         raise UnknownCollection(
             f"collection {name!r} does not say which model made it; rebuild it with refresh_product_index"
         ) from error
+
+
+def amendment(row: ProductVector) -> dict[str, Any]:
+    """What changes of a row while its vector stays."""
+    return {name: value for name, value in to_milvus(row).items() if name not in KEPT_FIELDS}
 
 
 def to_milvus(row: ProductVector) -> dict[str, Any]:

@@ -21,6 +21,9 @@ from .pictures import Pictures
 from .product import ProductChange
 from .vector_store import CollectionSpec, Fingerprint, ProductVector, VectorStore
 
+# Stands for the vector where a row is amended: the store keeps its own.
+_AS_STORED = np.zeros(0, dtype=np.float32)
+
 
 class Need(StrEnum):
     """What a change asks of the index."""
@@ -79,7 +82,7 @@ def apply_changes(
     """
     began = time.perf_counter()
     check_same_space(encoder, store.spec, store.name)
-    known = store.fingerprints([change.product_id for change in changes])
+    known, whole = _stored([change.product_id for change in changes], store)
     held = _fold(changes, known)
     latest = {key: one.change for key, one in held.items() if one.change is not None}
     seen = {
@@ -92,19 +95,25 @@ def apply_changes(
     }
     wanted = [seen[key] for key, need in needs.items() if need is Need.EMBED]
     embedded = embed_seen(wanted, encoder)
-    kept = store.get([key for key in needs if needs[key] not in (Need.STALE, Need.EMBED) and key in known])
     failed = {error.product_id: error.reason for error in embedded.failed}
-    rows = []
+    if removed := [key for key, need in needs.items() if need is Need.REMOVE and key in known.keys() - whole]:
+        whole |= store.get(removed)
+    rows, amended = [], []
     for key, change in latest.items():
         if needs[key] is Need.STALE or key in failed:
             continue
         if needs[key] is Need.REMOVE:
-            rows.append(_tombstone(change, kept.get(key), held[key].version, store.spec, now))
-            continue
-        vector = embedded.vectors[key] if needs[key] is Need.EMBED else kept[key].vector
-        rows.append(new_row(change, seen[key], vector, spec=store.spec, now=now))
+            rows.append(_tombstone(change, whole.get(key), held[key].version, store.spec, now))
+        elif needs[key] is Need.EMBED:
+            rows.append(new_row(change, seen[key], embedded.vectors[key], spec=store.spec, now=now))
+        elif key in whole:
+            rows.append(new_row(change, seen[key], whole[key].vector, spec=store.spec, now=now))
+        else:
+            amended.append(new_row(change, seen[key], _AS_STORED, spec=store.spec, now=now))
     if rows:
         store.upsert(rows)
+    if amended:
+        store.amend(amended)
     outcomes = {
         key: "failed" if key in failed else _outcome(need, known.get(key), seen.get(key))
         for key, need in needs.items()
@@ -196,6 +205,16 @@ def new_row(
         in_stock=product.in_stock,
         indexed_at_ms=_milliseconds(now),
     )
+
+
+def _stored(
+    product_ids: Sequence[str], store: VectorStore
+) -> tuple[Mapping[str, Fingerprint], dict[str, ProductVector]]:
+    """What is stored, asked once: a price needs the vector, too, where a store writes whole rows only."""
+    if store.amends:
+        return store.fingerprints(product_ids), {}
+    whole = store.get(product_ids)
+    return {key: row.fingerprint for key, row in whole.items()}, whole
 
 
 def _tombstone(

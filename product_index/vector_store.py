@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .encoder import Vectors
-from .errors import CollectionInUse, InvalidVector, UnknownCollection
+from .errors import CollectionInUse, InvalidVector, StoreUnavailable, UnknownCollection
 
 # A unit vector in float32 is off by about 1e-7 per sum; this leaves room for
 # encoders in half precision and still refuses anything that was not normalised.
 UNIT_TOLERANCE = 1e-3
+# Of a fingerprint: which vector it is. It changes with the vector or not at all.
+IDENTITY_FIELDS = ("text_hash", "image_digest", "model_id", "preprocess_version")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +127,19 @@ class VectorStore(Protocol):
         Raises:
             InvalidVector: nothing of the call was written.
             StoreUnavailable: some may have been written; the same call may be repeated.
+        """
+        ...
+
+    @property
+    def amends(self) -> bool:
+        """Whether `amend` works here; where it does not, read the rows and write them whole."""
+        ...
+
+    def amend(self, rows: Sequence[ProductVector]) -> None:
+        """Write stored rows anew; vector, content hashes and names of the model stay as they are.
+
+        Raises:
+            StoreUnavailable: some may have been written, or one is not stored: ask again, then decide.
         """
         ...
 
@@ -262,6 +277,17 @@ class InMemoryVectorStore:
         for row in rows:
             self._rows[row.product_id] = replace(row, vector=row.vector.astype(np.float32, copy=True))
 
+    @property
+    def amends(self) -> bool:
+        """It does."""
+        return True
+
+    def amend(self, rows: Sequence[ProductVector]) -> None:
+        """Write all but vectors and their identity, all or none."""
+        if gone := [row.product_id for row in rows if row.product_id not in self._rows]:
+            raise StoreUnavailable(f"products {gone} are not stored any more; ask and decide again")
+        self.upsert([_amended(self._rows[row.product_id], row) for row in rows])
+
     def fingerprints(self, product_ids: Sequence[str]) -> dict[str, Fingerprint]:
         """What is stored under these ids."""
         return {key: row.fingerprint for key, row in self.get(product_ids).items()}
@@ -309,17 +335,15 @@ class InMemoryVectorStore:
         """Nothing to do in memory."""
 
 
+def _amended(held: ProductVector, row: ProductVector) -> ProductVector:
+    identity = {name: getattr(held.fingerprint, name) for name in IDENTITY_FIELDS}
+    return replace(row, vector=held.vector, fingerprint=replace(row.fingerprint, **identity))
+
+
 def _hit(row: ProductVector, score: float) -> Hit:
-    return Hit(
-        product_id=row.product_id,
-        score=score,
-        version=row.fingerprint.version,
-        title=row.title,
-        category=row.category,
-        brand=row.brand,
-        price=row.price,
-        in_stock=row.in_stock,
-    )
+    shown = ("product_id", "title", "category", "brand", "price", "in_stock")
+    told = {name: getattr(row, name) for name in shown}
+    return Hit(score=score, version=row.fingerprint.version, **told)
 
 
 class InMemoryVectorDatabase:

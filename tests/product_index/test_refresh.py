@@ -13,7 +13,13 @@ from product_index.errors import EncoderUnavailable, ModelMismatch, StoreUnavail
 from product_index.pictures import NoPictures
 from product_index.product import ProductChange
 from product_index.refresh import Receipt, apply_changes, coalesce, refresh_page
-from product_index.vector_store import InMemoryVectorStore, VectorDatabase, VectorStore
+from product_index.vector_store import (
+    Fingerprint,
+    InMemoryVectorStore,
+    ProductVector,
+    VectorDatabase,
+    VectorStore,
+)
 from tests.product_index.rows import NOON, SPEC, change, removal
 
 PICTURES = {"mug.jpg": b"a red mug", "new.jpg": b"a blue mug", "torn.jpg": b"broken"}
@@ -89,6 +95,35 @@ def test_a_price_change_skips_the_encoder_and_keeps_every_bit_of_the_vector(
     assert (1, 1) == (receipt.scalar, encoder.embedded)
     assert before.vector.tobytes() == after.vector.tobytes()
     assert (7.0, False, 2) == (after.price, after.in_stock, after.fingerprint.version)
+
+
+def test_where_only_whole_rows_are_written_they_are_read_once(index: Index) -> None:
+    """A price needs the vector there: one question brings it with the fingerprint."""
+    asked: list[str] = []
+
+    class WholeRows(InMemoryVectorStore):
+        amends = False
+
+        def get(self, product_ids: Sequence[str]) -> dict[str, ProductVector]:
+            asked.append("get")
+            return super().get(product_ids)
+
+        def fingerprints(self, product_ids: Sequence[str]) -> dict[str, Fingerprint]:
+            asked.append("fingerprints")
+            return super().fingerprints(product_ids)
+
+        def amend(self, rows: object) -> None:
+            raise AssertionError("it said that it does not")
+
+    index.store = WholeRows("products_v1", SPEC)
+    index.tell(change("mug", price=9.0), change("jug"))
+    before, told = index.row("mug"), len(asked)
+
+    receipt = index.tell(change("mug", version=2, price=7.0), removal("jug", version=2))
+
+    assert ["get"] == asked[told:]
+    assert (1, 1) == (receipt.scalar, receipt.deleted)
+    assert (7.0, before.vector.tobytes()) == (index.row("mug").price, index.row("mug").vector.tobytes())
 
 
 def test_an_older_change_never_replaces_a_newer_one(index: Index) -> None:

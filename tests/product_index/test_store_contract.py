@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from product_index.errors import CollectionInUse, InvalidVector, UnknownCollection
+from product_index.errors import CollectionInUse, InvalidVector, StoreUnavailable, UnknownCollection
 from product_index.vector_store import CollectionSpec, Filter, VectorDatabase, VectorStore
 from tests.product_index.rows import SPEC, row, unit
 
@@ -63,6 +63,25 @@ def test_writing_twice_is_writing_once_and_the_last_wins(store: VectorStore) -> 
     assert 1 == store.count()
     assert 2 == store.fingerprints(["mug"])["mug"].version
     assert unit(2).tobytes() == store.get(["mug"])["mug"].vector.tobytes()
+
+
+def test_an_amendment_leaves_the_vector_and_what_it_is_of(store: VectorStore) -> None:
+    """To the bit; everything else is as told, and a row that is not stored fails the call."""
+    if not store.amends:
+        return  # it writes whole rows only, which test_refresh.py shows
+    store.upsert([row("mug", seed=3, version=7, title="Mug", price=5.0), row("jug", deleted=True)])
+    told = row("mug", version=8, title="MUG", price=None, in_stock=False, brand="Acme", vector=np.zeros(0))
+    other = replace(told.fingerprint, text_hash="z" * 64, image_digest="", model_id="other")
+
+    store.amend([replace(told, fingerprint=other, indexed_at_ms=9), row("jug", version=2)])
+
+    stored = store.get(["mug", "jug"])
+    assert replace(told, vector=stored["mug"].vector, indexed_at_ms=9) == stored["mug"]
+    assert unit(3).tobytes() == stored["mug"].vector.tobytes()
+    assert not stored["jug"].fingerprint.deleted
+    with pytest.raises(StoreUnavailable):
+        store.amend([row("nobody")])
+    assert ["jug", "mug"] == sorted(found(store))
 
 
 def test_a_vector_that_no_search_could_trust_is_refused_with_its_batch(store: VectorStore) -> None:
