@@ -12,7 +12,7 @@ better still, leave it to PGPASSWORD, a .pgpass file or their like.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -156,8 +156,9 @@ def open_table(
         declared = inspector.get_columns(name, schema=schema)
         primary = inspector.get_pk_constraint(name, schema=schema)["constrained_columns"] or []
         uniques = inspector.get_unique_constraints(name, schema=schema)
-    binary = [one["name"] for one in declared if isinstance(one["type"], sa.LargeBinary)]
-    columns = recognise([one["name"] for one in declared], mapping=mapping, ignored=binary)
+    binary = tuple(one["name"] for one in declared if isinstance(one["type"], sa.LargeBinary))
+    names = tuple(one["name"] for one in declared if one["name"] not in binary)
+    columns = replace(recognise(names, mapping=mapping), ignored=binary)
     if key is not None and key not in {one["name"] for one in declared}:
         raise InvalidCatalogue(f"{_shown(url)}#{_full(schema, name)} has no column {key!r}; correct `key`")
     chosen = key or (primary[0] if len(primary) == 1 else columns.fields["product_id"])
@@ -167,7 +168,7 @@ def open_table(
         url=url,
         schema=schema,
         table=name,
-        names=tuple(one["name"] for one in declared if one["name"] not in columns.ignored),
+        names=names,
         key=chosen,
         unique=[chosen] in promised and chosen in required,
     )
@@ -189,7 +190,7 @@ def _split(place: str) -> tuple[sa.URL, str | None]:
     address, _, table = place.partition("#")
     try:
         return sa.make_url(address), table or None
-    except exc.ArgumentError:
+    except (exc.ArgumentError, ValueError):
         raise InvalidCatalogue(
             "the catalogue's URL cannot be read as one; write it like postgresql+psycopg://host/shop#products"
         ) from None  # the cause may hold the password
