@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from .buckets import BUCKETS, Matrix, Stack
 from .comparing import blank
 from .errors import InvalidData
 from .formula import Formula
@@ -21,9 +22,11 @@ from .inference import Estimate, compare_estimates
 from .metrics import Moments
 from .table import scan_buckets
 
-BUCKETS = 1_000
+# Fewer filled buckets than this cannot be split into halves that are alike.
+FEWEST_BUCKETS = 20
 
-Matrix = NDArray[np.float64]
+# Splits of the same units share them, so their p-values stray a little more than lots would.
+UNIFORM_ALPHA = 0.001
 
 
 def repeat_a_a(
@@ -56,16 +59,12 @@ def repeat_a_a(
     metrics = []
     for formula in formulas:
         found = p_values(formula, buckets[formula.name], runs=runs, rng=rng)
-        uniform = float(stats.kstest(found, "uniform").pvalue)
-        share = float(np.mean(found < 0.05))
         metrics.append(
             {
                 "metric": formula.name,
                 "formula": str(formula),
                 "units": sum(it.count for it in buckets[formula.name]),
-                "false_alarms": share,
-                "uniform_p": uniform,
-                "ok": uniform >= 0.001 and share <= 0.07,
+                **say(found),
             }
         )
     return {"schema_version": 1, "runs": runs, "buckets": BUCKETS, "seed": seed, "metrics": metrics}
@@ -76,36 +75,24 @@ def p_values(
 ) -> NDArray[np.float64]:
     """The p-value of each split of the buckets into halves."""
     filled = [it for it in buckets if it.count]
-    if len(filled) < 20:
+    if len(filled) < FEWEST_BUCKETS:
         raise InvalidData(f"metric {formula.name!r}: {len(filled)} units with a value are too few to split")
-    counts = np.array([it.count for it in filled], dtype=float)
-    means = np.array([it.means for it in filled])
-    centre = counts @ means / counts.sum()
-    gaps = means - centre
-    # About one common centre, sums of products add up without losing digits.
-    products = np.array([it.comoments for it in filled]) + counts[:, None, None] * (
-        gaps[:, :, None] * gaps[:, None, :]
-    )
-    sides = np.zeros((runs, len(filled)))
-    for run in range(runs):
-        sides[run, rng.permutation(len(filled))[: len(filled) // 2]] = 1.0
-    halves = [_halves(side, counts, gaps, products) for side in (sides, 1 - sides)]
+    stack = Stack.of(filled)
+    halves = stack.halves(runs=runs, rng=rng)
     theta = _theta(formula, filled)
     return np.array(
         [
-            _p_value(formula, *(_estimate(formula, centre, half, run, theta) for half in halves))
+            _p_value(formula, *(_estimate(formula, stack.centre, half, run, theta) for half in halves))
             for run in range(runs)
         ]
     )
 
 
-def _halves(sides: Matrix, counts: Matrix, gaps: Matrix, products: Matrix) -> Mapping[str, Matrix]:
-    n = sides @ counts
-    shift = sides @ (counts[:, None] * gaps) / n[:, None]
-    width = gaps.shape[1]
-    added = (sides @ products.reshape(len(counts), -1)).reshape(-1, width, width)
-    sums = added - n[:, None, None] * (shift[:, :, None] * shift[:, None, :])
-    return {"n": n, "shift": shift, "covariance": sums / (n - 1)[:, None, None]}
+def say(found: NDArray[np.float64]) -> dict[str, float | bool]:
+    """How often splits of nothing alarm, whether their p-values are uniform, and whether that will do."""
+    uniform = float(stats.kstest(found, "uniform").pvalue)
+    share = float(np.mean(found < 0.05))
+    return {"false_alarms": share, "uniform_p": uniform, "ok": uniform >= UNIFORM_ALPHA and share <= 0.07}
 
 
 def _weights(formula: Formula, means: Matrix, which: str) -> tuple[float, Matrix]:
@@ -136,7 +123,7 @@ def _theta(formula: Formula, buckets: Sequence[Moments]) -> float:
 def _estimate(
     formula: Formula, centre: Matrix, half: Mapping[str, Matrix], run: int, theta: float
 ) -> Estimate:
-    means = centre + half["shift"][run]
+    means = half["means"][run]
     value, weights = _weights(formula, means, "y")
     if theta:
         beside, gradient = _weights(formula, means, "x")

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import exp, expm1, isfinite, log, sqrt
 
-from scipy import stats
+from scipy import special
 
 from .experiment import Metric
 from .metrics import Moments, column_of
@@ -222,8 +222,10 @@ def _welch_df(vc: float, vt: float, n_control: int, n_treatment: int) -> float:
 
 
 def _quantile(alpha: float, df: float) -> float:
-    return float(stats.norm.isf(alpha / 2) if df >= MANY else stats.t.isf(alpha / 2, df))
+    return float(-special.ndtri(alpha / 2) if df >= MANY else -special.stdtrit(df, alpha / 2))
 
 
 def _p_value(statistic: float, df: float) -> float:
-    return float(2 * (stats.norm.sf(abs(statistic)) if df >= MANY else stats.t.sf(abs(statistic), df)))
+    # The bare functions: a hundredth of the time of scipy.stats, which matters by the ten thousand.
+    tail = special.ndtr(-abs(statistic)) if df >= MANY else special.stdtr(df, -abs(statistic))
+    return float(2 * tail)

@@ -79,6 +79,14 @@ class Moments:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How a column is spread over one variant's units: its skewness, if it varies, and its largest."""
+
+    skewness: float | None
+    largest: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
     """The moments of each variant over a stretch of time, [since, until)."""
 
@@ -137,6 +145,13 @@ class Aggregates:
         searches_per_day: by ISO day, then variant.
         looks: since the start, one per look so far; the last is now.
         weeks: each stretch between looks by itself.
+        assigned: units by variant, those served two variants among them, each in its first.
+        trigger: how it is known whether a page changed: `both sides`, `by query`, or `none`.
+        channels: that found what was clicked or ordered, base first.
+        ages: edges in days since a unit's first search; empty while it is too early.
+        cuts: the same units cut finer, by name, then variant; see `part_scan`.
+        shapes: by variant, then column.
+        buckets: by variant, packed; see `buckets`.
     """
 
     experiment: str
@@ -150,10 +165,18 @@ class Aggregates:
     searches_per_day: Mapping[str, Mapping[str, int]]
     looks: tuple[Slice, ...]
     weeks: tuple[Slice, ...]
+    assigned: Mapping[str, int]
+    trigger: str
+    channels: tuple[str, ...]
+    ages: tuple[int, ...]
+    cuts: Mapping[str, Mapping[str, Moments]]
+    shapes: Mapping[str, Mapping[str, Shape]]
+    buckets: Mapping[str, Mapping[str, Any]]
 
     def to_json(self) -> str:
         """The aggregates as JSON; the same aggregates give the same text."""
-        return json.dumps(asdict(self), default=datetime.isoformat, indent=1, sort_keys=True) + "\n"
+        plain = asdict(self)
+        return json.dumps(plain, default=datetime.isoformat, separators=(",", ":"), sort_keys=True) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Aggregates":
@@ -176,6 +199,13 @@ class Aggregates:
                     "arms": tuple(Arm(**arm) for arm in found["arms"]),
                     "looks": tuple(_slice(look) for look in found["looks"]),
                     "weeks": tuple(_slice(week) for week in found["weeks"]),
+                    "channels": tuple(found["channels"]),
+                    "ages": tuple(found["ages"]),
+                    "cuts": {name: _by_variant(cut) for name, cut in found["cuts"].items()},
+                    "shapes": {
+                        variant: {column: Shape(**shape) for column, shape in shapes.items()}
+                        for variant, shapes in found["shapes"].items()
+                    },
                 }
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -191,13 +221,17 @@ def _slice(found: Mapping[str, Any]) -> Slice:
     return Slice(
         since=datetime.fromisoformat(found["since"]),
         until=datetime.fromisoformat(found["until"]),
-        moments={
-            variant: Moments(
-                columns=tuple(moments["columns"]),
-                count=moments["count"],
-                means=tuple(moments["means"]),
-                comoments=tuple(tuple(row) for row in moments["comoments"]),
-            )
-            for variant, moments in found["moments"].items()
-        },
+        moments=_by_variant(found["moments"]),
     )
+
+
+def _by_variant(found: Mapping[str, Any]) -> dict[str, Moments]:
+    return {
+        variant: Moments(
+            columns=tuple(moments["columns"]),
+            count=moments["count"],
+            means=tuple(moments["means"]),
+            comoments=tuple(tuple(row) for row in moments["comoments"]),
+        )
+        for variant, moments in found.items()
+    }

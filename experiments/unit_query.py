@@ -6,13 +6,16 @@ sums of money and time decimals, so that the answer does not depend on the
 order in which rows are read.
 """
 
-# Parameters: $experiment, $start_us, $until_us, $every_us, $attribution_us, $variants.
+# Parameters: $experiment, $start_us, $until_us, $every_us, $attribution_us, $before_us, $variants.
 EXPOSURES = """
 CREATE TEMP TABLE exposure AS
 SELECT event_id,
        min(unit_id) AS unit_id,
        min(variant) AS variant,
        min(reason) AS reason,
+       min(query_id) AS query_id,
+       min(query_kind) AS query_kind,
+       min(CASE WHEN trim(query) <> '' THEN hash(lower(trim(query))) END) AS query,
        min(epoch_us(occurred_at)) AS at_us,
        CASE WHEN bool_or(degraded) THEN 1 ELSE 0 END AS degraded,
        CASE WHEN max(len(served)) > 0 THEN 0 ELSE 1 END AS empty,
@@ -52,7 +55,8 @@ FROM search
 GROUP BY unit_id
 """
 
-# Each outcome meets the last search of its unit before it.
+# Each outcome meets the last search of its unit before it, and belongs to the search of
+# its query where it names one, else to that last one.
 OUTCOMES = """
 CREATE TEMP TABLE outcome AS
 WITH once AS (
@@ -62,14 +66,24 @@ WITH once AS (
            min(epoch_us(occurred_at)) AS at_us,
            CAST(min(revenue) AS DECIMAL(38, 6)) AS revenue,
            min(currency) AS currency,
+           min(query_id) AS query_id,
+           min(product_id) AS product_id,
            count(*) AS copies
     FROM outcome_log
     GROUP BY event_id
 ), met AS (
-    SELECT once.*, last_search.at_us AS search_us
+    SELECT once.*, last_search.at_us AS search_us,
+           coalesce(same_query.event_id, last_search.event_id) AS search_id
     FROM once
-    ASOF LEFT JOIN (SELECT unit_id, at_us FROM search) AS last_search
+    ASOF LEFT JOIN (
+        SELECT unit_id, at_us, max(event_id) AS event_id FROM search GROUP BY unit_id, at_us
+    ) AS last_search
         ON once.unit_id = last_search.unit_id AND once.at_us >= last_search.at_us
+    LEFT JOIN (
+        SELECT unit_id, query_id, max(event_id) AS event_id FROM search
+        WHERE query_id <> '' GROUP BY unit_id, query_id
+    ) AS same_query
+        ON once.unit_id = same_query.unit_id AND once.query_id = same_query.query_id
 )
 SELECT met.*,
        CASE WHEN met.at_us < $start_us OR met.at_us >= $until_us THEN 'outside_window'
@@ -109,6 +123,34 @@ FROM deed JOIN unit ON deed.unit_id = unit.unit_id
 WHERE NOT unit.crossed
 GROUP BY unit.variant, deed.unit_id, week
 ORDER BY unit.variant, deed.unit_id, week
+"""
+
+# What was there before the start, where the archive goes back that far; one row per unit of the experiment.
+UNITS_BEFORE = """
+CREATE TEMP TABLE unit_before AS
+WITH deed AS (
+    SELECT unit_id, 1 AS searches, 0 AS clicks, 0 AS orders, CAST(0 AS DECIMAL(38, 6)) AS revenue
+    FROM exposure
+    WHERE at_us >= $start_us - $before_us AND at_us < $start_us
+    UNION ALL
+    SELECT unit_id, 0, CASE WHEN kind = 'click' THEN 1 ELSE 0 END,
+           CASE WHEN kind = 'order' THEN 1 ELSE 0 END,
+           CASE WHEN kind = 'order' THEN coalesce(revenue, 0) ELSE 0 END
+    FROM outcome
+    WHERE at_us >= $start_us - $before_us AND at_us < $start_us
+)
+SELECT deed.unit_id, sum(searches) AS searches, sum(clicks) AS clicks, sum(orders) AS orders,
+       sum(revenue) AS revenue
+FROM deed JOIN unit ON deed.unit_id = unit.unit_id
+WHERE NOT unit.crossed
+GROUP BY deed.unit_id
+"""
+
+# Everybody who was ever assigned, crossed or not, in the variant that came first.
+ASSIGNED = """
+SELECT variant, count(*) FROM (
+    SELECT unit_id, min_by(variant, (at_us, event_id)) AS variant FROM search GROUP BY unit_id
+) GROUP BY variant
 """
 
 ARMS = """

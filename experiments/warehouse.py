@@ -17,6 +17,8 @@ from . import unit_query
 from .errors import InvalidData
 from .experiment import COLUMNS, Experiment
 from .metrics import Aggregates, Arm, Counts, Moments, Slice, column_of
+from .moment_query import moments_by
+from .part_scan import PartScan
 
 # What a table that cannot be read raises, for the doors that read others than the archive.
 DatabaseError = duckdb.Error
@@ -27,10 +29,16 @@ _MICROSECOND = timedelta(microseconds=1)
 _NEEDED = {
     "exposures": (
         *("event_id", "experiment", "variant", "unit_id", "occurred_at"),
+        *("query_id", "query", "query_kind"),
         *("served", "triggered", "reason", "degraded", "latency_ms"),
     ),
-    "outcomes": ("event_id", "kind", "unit_id", "occurred_at", "revenue", "currency"),
+    "outcomes": (
+        *("event_id", "kind", "unit_id", "occurred_at", "query_id", "product_id", "revenue", "currency"),
+    ),
 }
+
+# How long before the start a unit's deeds are looked at, where the archive has them.
+BEFORE = timedelta(days=28)
 
 
 def collect(experiment: Experiment, logs: Path, *, until: datetime | None = None) -> Aggregates:
@@ -69,16 +77,26 @@ class _Scan:
             "until_us": _us(until),
             "every_us": self._every // _MICROSECOND,
             "attribution_us": timedelta(days=experiment.attribution_days) // _MICROSECOND,
+            "before_us": BEFORE // _MICROSECOND,
             "variants": [variant.name for variant in experiment.variants],
+            "control": experiment.control,
+            "experiment": experiment.name,
         }
+        self._parts = PartScan(experiment, self._run, self._rows, length=until - experiment.start)
 
     def build(self) -> None:
         """Make the tables, and refuse a window with nothing in it."""
         self._run(unit_query.SEARCHES)
         if self._number("SELECT count(*) FROM search") == 0:
             raise InvalidData(self._why_nothing())
-        for step in (unit_query.UNITS, unit_query.OUTCOMES, unit_query.UNIT_WEEKS):
+        for step in (
+            unit_query.UNITS,
+            unit_query.OUTCOMES,
+            unit_query.UNIT_WEEKS,
+            unit_query.UNITS_BEFORE,
+        ):
             self._run(step)
+        self._parts.build()
         # From here on floats are added: one thread, one order, the same bytes every time.
         self._connection.execute("SET threads = 1")
 
@@ -86,6 +104,8 @@ class _Scan:
         """Read everything off the tables."""
         experiment = self._experiment
         caps = self._caps()
+        columns = self._parts.whole(caps)
+        cuts = self._parts.cuts(columns, caps)
         starts = [experiment.start + week * self._every for week in range(self._weeks())]
         ends = [min(start + self._every, self._until) for start in starts]
         return Aggregates(
@@ -109,6 +129,13 @@ class _Scan:
                 Slice(since=start, until=end, moments=self._moments(week, week, caps))
                 for week, (start, end) in enumerate(zip(starts, ends, strict=True))
             ),
+            assigned=dict(sorted(self._rows(unit_query.ASSIGNED))),
+            trigger=self._parts.trigger,
+            channels=self._parts.channels,
+            ages=self._parts.ages,
+            cuts=cuts,
+            shapes=self._parts.shapes(cuts, (*COLUMNS, *caps)),
+            buckets=self._parts.buckets(caps),
         )
 
     def _weeks(self) -> int:
@@ -134,24 +161,11 @@ class _Scan:
         names = (*COLUMNS, *capped)
         totals = ", ".join(f"CAST(sum({column}) AS DOUBLE) AS {column}" for column in COLUMNS)
         cut = "".join(f', {expression} AS "{column}"' for column, expression in capped.items())
-        means = ", ".join(f'favg("{column}")' for column in names)
-        pairs = [(i, j) for i in range(len(names)) for j in range(i, len(names))]
-        products = ", ".join(f'covar_pop("{names[i]}", "{names[j]}") * count(*)' for i, j in pairs)
-        rows = self._rows(
-            f"WITH total AS (SELECT variant, unit_id, {totals} FROM unit_week"  # noqa: S608 - names from the definition
-            f" WHERE week BETWEEN {first_week} AND {last_week} GROUP BY variant, unit_id),"
-            f" unit_row AS (SELECT *{cut} FROM total)"
-            f" SELECT variant, count(*), {means}, {products} FROM unit_row GROUP BY variant ORDER BY variant"
+        relation = (
+            f"(SELECT *{cut} FROM (SELECT variant, unit_id, {totals} FROM unit_week"  # noqa: S608 - names from the definition
+            f" WHERE week BETWEEN {first_week} AND {last_week} GROUP BY variant, unit_id)) AS unit_stretch"
         )
-        return {
-            variant: Moments(
-                columns=names,
-                count=count,
-                means=tuple(numbers[: len(names)]),
-                comoments=_square(dict(zip(pairs, numbers[len(names) :], strict=True)), len(names)),
-            )
-            for variant, count, *numbers in rows
-        }
+        return {key[0]: found for key, found in moments_by(self._rows, relation, names).items()}
 
     def _arms(self) -> tuple[Arm, ...]:
         speeds = {variant: rest for variant, *rest in self._rows(unit_query.ARMS)}
@@ -214,8 +228,9 @@ class _Scan:
             f" (by reason: {reasons}); check the definition's start, variants and --until"
         )
 
-    def _run(self, query: str) -> Any:
-        wanted = {name: value for name, value in self._parameters.items() if f"${name}" in query}
+    def _run(self, query: str, **more: Any) -> Any:
+        given = self._parameters | more
+        wanted = {name: value for name, value in given.items() if f"${name}" in query}
         try:
             return self._connection.execute(query, wanted)
         except duckdb.Error as error:
@@ -312,10 +327,6 @@ def _arm(
         empty_share=share("empty_searches"),
         triggered_share=triggered,
     )
-
-
-def _square(upper: dict[tuple[int, int], float], size: int) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(upper[min(i, j), max(i, j)] for j in range(size)) for i in range(size))
 
 
 def _us(moment: datetime) -> int:
