@@ -5,9 +5,12 @@ Which change of a product wins is decided in `product_index.refresh`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .change_log import Message, Partition
+
+# Searchable within a second is the promise: twice a quick batch is within it, too.
+QUICK_S, SLOW_S = 0.25, 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,39 @@ class Worked:
     stages_s: Mapping[str, float]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stride:
+    """How many messages the next batch may hold: more while a backlog fills batches that are quick.
+
+    What a request to a store costs is shared by its rows, so a backlog of prices
+    goes faster in large batches; one that the encoder works on would only be
+    acknowledged later. A batch that took long halves the stride again.
+
+    >>> stride = Stride(least=64, most=1024)
+    >>> [stride.after(messages=64, took_s=took_s).size for took_s in (0.1, 0.4, 2.0)]
+    [128, 64, 64]
+
+    Attributes:
+        least, most: its bounds.
+        size: of the next batch; 0 stands for the least.
+    """
+
+    least: int
+    most: int
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", min(max(self.size, self.least), max(self.most, self.least)))
+
+    def after(self, *, messages: int, took_s: float) -> "Stride":
+        """The stride after a batch of so many messages took so long."""
+        if took_s > SLOW_S:
+            return replace(self, size=self.size // 2)
+        if messages >= self.size and took_s < QUICK_S:
+            return replace(self, size=self.size * 2)
+        return self
+
+
 class Batcher:
     """Collects messages until there are enough, or the first has waited enough."""
 
@@ -53,10 +89,19 @@ class Batcher:
         self._messages: list[Message] = []
         self._began_s: float | None = None
 
+    def widen(self, max_size: int) -> None:
+        """From now on a batch has so many messages at most."""
+        self._max_size = max_size
+
     @property
     def room(self) -> int:
         """How many more messages fit."""
         return self._max_size - len(self._messages)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has come."""
+        return not self._messages
 
     def add(self, messages: Sequence[Message], *, now_s: float) -> None:
         """Take messages in the order of their log; `now_s` is on any steady clock."""

@@ -144,7 +144,11 @@ def open_worker(
             changes=changes,
             sink=sink,
             apply=FollowAlias(database, index.product_alias, encoder, pictures),
-            pace=Pace(batch_size=settings.batch_size, batch_wait_s=settings.batch_wait_s),
+            pace=Pace(
+                batch_size=settings.batch_size,
+                backlog_batch_size=settings.backlog_batch_size,
+                batch_wait_s=settings.batch_wait_s,
+            ),
             read=read,
             arrived=arrived,
             worked=lambda worked: metrics.worked(worked, at_s=time.time()),

@@ -27,7 +27,7 @@ from product_index.errors import Invalid, Unembeddable
 from product_index.product import ProductChange
 from product_index.refresh import Receipt, coalesce
 
-from .batching import Batch, Batcher, Worked
+from .batching import Batch, Batcher, Stride, Worked
 from .change_log import ChangeLog, Message, MessageSink, Offsets, Outgoing
 from .dead_letters import cut, dead_letter
 from .errors import LogUnavailable, OwnershipLost, Refused, Unreadable
@@ -43,7 +43,8 @@ class Pace:
     """How the worker paces itself.
 
     Attributes:
-        batch_size: one call of the encoder.
+        batch_size: of a batch, as long as there is no backlog.
+        backlog_batch_size: of one that a backlog of quick work may grow to.
         batch_wait_s: how long the first message of a batch waits for company.
         idle_s: how long one poll waits while there is nothing.
         backoff_s: the first pause when something does not answer; it doubles.
@@ -51,6 +52,7 @@ class Pace:
     """
 
     batch_size: int = 64
+    backlog_batch_size: int = 1024
     batch_wait_s: float = 0.1
     idle_s: float = 0.5
     backoff_s: float = 0.2
@@ -147,17 +149,21 @@ class Worker:
     def _run(
         self, totals: Totals, patience: Patience, stop: Callable[[], bool], max_idle_s: float | None
     ) -> None:
-        batcher = Batcher(max_size=self._pace.batch_size, max_wait_s=self._pace.batch_wait_s)
+        stride = Stride(least=self._pace.batch_size, most=self._pace.backlog_batch_size)
+        batcher = Batcher(max_size=stride.size, max_wait_s=self._pace.batch_wait_s)
         busy_at = self._steady_s()
         while not stop():
             batch = self._collect(batcher, stop)
             if batch.messages:
+                began_s = self._steady_s()
                 try:
                     self._work_off(batch, patience, stop, totals)
                 except Stopped:
                     log.warning("stopped_unacknowledged", messages=len(batch.messages))
                     break
                 busy_at = self._steady_s()
+                stride = stride.after(messages=len(batch.messages), took_s=busy_at - began_s)
+                batcher.widen(stride.size)
             elif max_idle_s is not None and self._steady_s() - busy_at >= max_idle_s:
                 break
 
@@ -172,7 +178,7 @@ class Worker:
                 self._sleep(self._pace.backoff_s)
                 break
             batcher.add(messages, now_s=self._steady_s())
-            if batcher.is_due(now_s=self._steady_s()) or batcher.room == self._pace.batch_size:
+            if batcher.is_due(now_s=self._steady_s()) or batcher.is_empty:
                 break
         return batcher.take()
 

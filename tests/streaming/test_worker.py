@@ -298,13 +298,30 @@ def test_batches_close_by_size_and_partitions_are_acknowledged_apart(bench: Benc
         sizes.append(len(changes))
         return bench.apply(changes)  # type: ignore[no-any-return]
 
-    totals = bench.run(apply=counting, pace=Pace(batch_size=8, batch_wait_s=0.0))
+    totals = bench.run(apply=counting, pace=Pace(batch_size=8, backlog_batch_size=8, batch_wait_s=0.0))
 
     assert 25 == sum(sizes) == totals.messages
     assert max(sizes) <= 8
     for index in range(bench.topics.partitions):
         partition = Partition(TOPIC, index)
         assert len(bench.topics.held(partition)) == bench.topics.committed["group", partition]
+
+
+def test_a_backlog_of_quick_work_goes_in_larger_batches_up_to_a_bound(bench: Bench) -> None:
+    """A request costs less per row then; slow work is acknowledged in small batches as before."""
+    for number in range(200):
+        put(bench.topics, change_json(f"p-{number}"), key=f"p-{number}")
+    sizes: list[int] = []
+
+    def slow_once(changes: Sequence[ProductChange]) -> Receipt:
+        sizes.append(len(changes))
+        bench.steady_s += 2.0 if len(sizes) == 4 else 0.0
+        return bench.apply(changes)  # type: ignore[no-any-return]
+
+    bench.run(apply=slow_once, pace=Pace(batch_size=8, backlog_batch_size=50, batch_wait_s=0.0))
+
+    assert [8, 16, 32, 50, 25, 50] == sizes[:6]
+    assert 200 == bench.store.count()
 
 
 def test_occurred_at_of_poison_is_when_it_was_written(bench: Bench) -> None:
