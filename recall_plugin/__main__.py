@@ -1,7 +1,8 @@
-"""`python -m recall_plugin check`: what would run here, and what keeps it from running."""
+"""`python -m recall_plugin`: check what would run here; run the channels beside a funnel."""
 
 import sys
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ from experiments.definition import load_experiments
 from experiments.errors import ExperimentsError
 from product_index.errors import ProductIndexError
 
-from .build import installed_channels, load_channels
+from .build import installed_channels, load_channel, load_channels, sidecar_line, sidecar_socket
 from .channels import Channel
 from .errors import RecallPluginError
 from .query import ChannelRequest, Query
@@ -45,6 +46,7 @@ def check(
         what = f"{', '.join(route.channels)} by {route.rule}" if route.channels else "the base alone"
         typer.echo(f"variant     {variant.name} {variant.share:.0%}: {what}")
     typer.echo(f"join        what is ready when the base is, plus {settings.grace_ms:g} ms")
+    typer.echo(f"channels    in {_where(settings)}")
     typer.echo(f"installed   {', '.join(installed_channels()) or 'no channels'}")
     if ask:
         names = {name for route in routes.values() for name in route.channels}
@@ -52,6 +54,35 @@ def check(
         answers = [_ask_once(channel, settings) for channel in load_channels(names, strict)]
         if not all(answers):
             raise typer.Exit(1)
+
+
+@app.command()
+def sidecar(
+    socket: Annotated[
+        Path | None, typer.Option(help="Where to listen; RECALL_SIDECAR_SOCKET without.")
+    ] = None,
+    end_when_idle_s: Annotated[
+        float | None, typer.Option(help="End when nobody was connected for this long; never without.")
+    ] = None,
+) -> None:
+    """Run the channels in this process, behind a Unix socket, until SIGTERM; SIGHUP loads them again."""
+    from .sidecar.running import run_sidecar
+
+    settings = read_settings()
+    if socket is not None:
+        settings = settings.model_copy(update={"sidecar_socket": socket})
+    plans = [
+        variant.plan
+        for experiment in load_experiments(settings.experiments).values()
+        for variant in experiment.variants
+    ]
+    run_sidecar(
+        sidecar_socket(settings),
+        lambda name: load_channel(name, read_settings()),  # read afresh: a reload follows what was changed
+        sorted({name for plan in plans for name in plan.channels}),
+        in_flight=settings.sidecar_in_flight,
+        end_when_idle_s=end_when_idle_s,
+    )
 
 
 def _ask_once(channel: Channel, settings: Settings) -> bool:
@@ -73,6 +104,22 @@ def _ask_once(channel: Channel, settings: Settings) -> bool:
     what = answer.reason or f"{len(answer.hits)} hits from {answer.index_version} in {took_ms:.0f} ms"
     typer.echo(f"asked       {channel.name}: {answer.status}, {what}")
     return answer.answered
+
+
+def _where(settings: Settings) -> str:
+    """Where channels run, and whether that is ready."""
+    if settings.channels_in == "process":
+        return "this process"
+    from .sidecar.client import SidecarAway, describe
+
+    path = sidecar_socket(settings)
+    try:
+        states = describe(sidecar_line(settings.model_copy(update={"sidecar_start": False}))).channels
+    except SidecarAway:
+        then = "it will be started" if settings.sidecar_start else "start `python -m recall_plugin sidecar`"
+        return f"the sidecar at {path}, which does not answer: {then}"
+    said = ", ".join(f"{name} {state.state}" for name, state in sorted(states.items()))
+    return f"the sidecar at {path}: {said or 'none yet'}"
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The one place that chooses: which channels are loaded, where events go.
+"""The one place that chooses: where channels run, which are loaded, where events go.
 
 Each channel is loaded by itself. One that cannot be (a missing package, an
 error in its code, a setting it lacks) is logged and left out; its answers are
@@ -7,24 +7,69 @@ error in its code, a setting it lacks) is logged and left out; its answers are
 
 from collections.abc import Collection, Iterable
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from experiments.exposure import EventLog
 
 from .channels import Channel
+from .channels.limited import GradientLimit, LimitedChannel, LimitRule
 from .errors import BrokenChannel, InvalidSettings
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from .sidecar.client import SidecarLine
 
 log = structlog.get_logger(__name__)
 
 CHANNEL_GROUP = "uniecs_online.channels"
 
 
+def build_channels(names: Collection[str], settings: Settings) -> list[Channel]:
+    """The channels of these names, in a sidecar or in this process, as the settings say.
+
+    Raises:
+        BrokenChannel: only in this process, with `settings.strict_channels`.
+        InvalidSettings: the sidecar's socket cannot have this path.
+    """
+    if settings.channels_in == "process":
+        return load_channels(names, settings)
+    from .sidecar.client import SidecarChannel
+
+    line = sidecar_line(settings)
+    return [SidecarChannel(name, line) for name in sorted(names)]
+
+
+def sidecar_line(settings: Settings) -> "SidecarLine":
+    """The way to the sidecar of these settings, which may start one that is not there.
+
+    Raises:
+        InvalidSettings: its socket cannot have this path.
+    """
+    from .sidecar.client import SidecarLine
+    from .sidecar.starting import Starter
+
+    path = sidecar_socket(settings)
+    return SidecarLine(path, when_away=Starter(path)) if settings.sidecar_start else SidecarLine(path)
+
+
+def sidecar_socket(settings: Settings) -> Path:
+    """Where the sidecar of these settings listens.
+
+    Raises:
+        InvalidSettings: its socket cannot have this path.
+    """
+    from .sidecar.starting import checked, default_socket
+
+    return checked(settings.sidecar_socket or default_socket())
+
+
 def load_channels(
     names: Collection[str], settings: Settings, *, installed: Iterable[EntryPoint] | None = None
 ) -> list[Channel]:
-    """The channels of these names that can be loaded; nothing else is imported.
+    """The channels of these names that can be loaded into this process; nothing else is imported.
 
     Args:
         names: those that plans name.
@@ -34,13 +79,12 @@ def load_channels(
     Raises:
         BrokenChannel: only with `settings.strict_channels`.
     """
-    found = {
-        point.name: point for point in (entry_points(group=CHANNEL_GROUP) if installed is None else installed)
-    }
-    channels = []
+    limit = LimitRule(first=settings.in_flight, highest=settings.in_flight)
+    channels: list[Channel] = []
     for name in sorted(names):
         try:
-            channels.append(_load(name, found, settings))
+            channel = load_channel(name, settings, installed=installed)
+            channels.append(LimitedChannel(channel, GradientLimit(limit)))
         except BrokenChannel as error:
             if settings.strict_channels:
                 raise
@@ -70,7 +114,14 @@ def build_event_log(settings: Settings) -> EventLog:
     return KafkaEventLog(settings.kafka_bootstrap)
 
 
-def _load(name: str, found: dict[str, EntryPoint], settings: Settings) -> Channel:
+def load_channel(name: str, settings: Settings, *, installed: Iterable[EntryPoint] | None = None) -> Channel:
+    """One channel, loaded into this process.
+
+    Raises:
+        BrokenChannel: nothing of that name is installed, or its code fails.
+    """
+    points = entry_points(group=CHANNEL_GROUP) if installed is None else installed
+    found = {point.name: point for point in points}
     if name not in found:
         raise BrokenChannel(
             f"no channel {name!r} is installed; there are: {', '.join(sorted(found)) or 'none'}. Install "

@@ -22,7 +22,7 @@ from experiments.errors import InvalidUnit
 from experiments.exposure import EventLog, Exposure, Outcome, ServedProduct, event_id
 
 from .breaker import Breaker
-from .build import build_event_log, load_channels
+from .build import build_channels, build_event_log
 from .channels import Channel
 from .merge import blend
 from .panel import Asked, Panel
@@ -148,7 +148,7 @@ class RecallPlugin:
         experiment = load_experiments(settings.experiments)[settings.experiment]
         names = {name for route in routes_of(experiment).values() for name in route.channels}
         log_to = event_log or build_event_log(settings)
-        return cls(load_channels(names, settings), experiment, log_to, settings=settings)
+        return cls(build_channels(names, settings), experiment, log_to, settings=settings)
 
     def recall(
         self,

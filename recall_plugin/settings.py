@@ -5,7 +5,7 @@ product_index's; a channel that needs them reads them there.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -31,6 +31,12 @@ class Settings(BaseSettings):
         follow_alias_ms: how often the product alias is looked up.
         query_cache: how many query vectors are kept.
         kafka_bootstrap: where exposures and outcomes go.
+        channels_in: channels run in a `sidecar`, or in this `process`: there an
+            overloaded channel slows the funnel although nobody waits for it.
+        sidecar_socket: where the sidecar listens; a path of this user's without.
+        sidecar_start: start a sidecar where none answers; without it, the host's
+            process manager does.
+        sidecar_in_flight: the most questions at a time per channel that its limit grows to.
     """
 
     model_config = SettingsConfigDict(
@@ -50,6 +56,10 @@ class Settings(BaseSettings):
     follow_alias_ms: Annotated[float, Field(gt=0, le=60_000)] = 500.0
     query_cache: Annotated[int, Field(ge=1)] = 20_000
     kafka_bootstrap: str = Field(default="", validation_alias="KAFKA_BOOTSTRAP")
+    channels_in: Literal["sidecar", "process"] = "sidecar"
+    sidecar_socket: Path | None = None
+    sidecar_start: bool = False
+    sidecar_in_flight: Annotated[int, Field(ge=1, le=512)] = 64
 
 
 def read_settings() -> Settings:

@@ -39,6 +39,7 @@ def environment(
     monkeypatch.setenv("RECALL_BUDGET_MS", "20000")
     monkeypatch.setenv("RECALL_FOLLOW_ALIAS_MS", "1")
     monkeypatch.setenv("RECALL_STRICT_CHANNELS", "true")
+    monkeypatch.setenv("RECALL_CHANNELS_IN", "process")
     return IndexSettings()
 
 

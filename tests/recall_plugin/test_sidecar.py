@@ -1,0 +1,329 @@
+"""Channels in a process of their own: the same answers, and no harm when it is hung, full or killed."""
+
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from product_index.vector_store import Filter
+from recall_plugin.build import build_channels
+from recall_plugin.channels import Channel
+from recall_plugin.errors import InvalidSettings
+from recall_plugin.query import ChannelAnswer, ChannelRequest, Query
+from recall_plugin.settings import Settings
+from recall_plugin.sidecar.client import SidecarAway, SidecarChannel, SidecarLine, describe
+from recall_plugin.sidecar.server import Shelf, SidecarServer
+from recall_plugin.sidecar.starting import AlreadyRunning, Starter, checked, owning
+from recall_plugin.sidecar.wire import WIRE, Ask, Describe, Refused, receive
+from tests.recall_plugin.doubles import PATIENCE_S, Hangs, Says, ask, finds, hit, plugin, wait_for
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    """Short: a socket's address has about a hundred bytes."""
+    with tempfile.TemporaryDirectory(prefix="sc-", dir="/tmp") as folder:
+        yield Path(folder) / "s"
+
+
+@contextmanager
+def serving(path: Path, *channels: Channel) -> Iterator[None]:
+    """A sidecar of these channels, in a thread."""
+    by_name = {channel.name: channel for channel in channels}
+    shelf = Shelf(by_name.__getitem__)
+    shelf.begin(by_name)
+    server = SidecarServer(shelf, path)
+    with owning(path):
+        thread = Thread(target=server.serve, daemon=True)
+        thread.start()
+        line = SidecarLine(path)
+        wait_for(lambda: is_ready(line))
+        line.close()
+        try:
+            yield
+        finally:
+            for channel in channels:
+                if isinstance(channel, Hangs):
+                    channel.let_go.set()
+            server.stop()
+            thread.join()
+            shelf.close()
+
+
+def is_ready(line: SidecarLine) -> bool:
+    try:
+        return all(one.state == "loaded" for one in describe(line).channels.values())
+    except SidecarAway:
+        return False
+
+
+def answers(path: Path) -> bool:
+    try:
+        return describe(SidecarLine(path)).pid > 0
+    except SidecarAway:
+        return False
+
+
+def proxy(path: Path, name: str = "uniecs") -> SidecarChannel:
+    return SidecarChannel(name, SidecarLine(path))
+
+
+def request(query: Query | None = None, *, within_s: float = PATIENCE_S, limit: int = 10) -> ChannelRequest:
+    return ChannelRequest(
+        query=query or Query(text="mug"),
+        limit=limit,
+        deadline_s=time.monotonic() + within_s,
+        request_id="q1",
+        unit_id="u1",
+    )
+
+
+def test_a_proxy_answers_what_the_channel_answers(path: Path) -> None:
+    """Every field of the question gets there, every field of the answer comes back."""
+    channel = finds(took_ms=0.0)
+    found = hit("mug", score=0.25, version=7, title="Tasse ☕", category="cups", price=None, in_stock=False)
+    channel.does = lambda _: ChannelAnswer(
+        status="partial", hits=(found,), index_version="products_v1", model_id="m", reason="half"
+    )
+    asked = request(
+        Query(text="красная 杯", image=b"\x00\xff", filters=Filter(category="cups", price_max=9.5), limit=7)
+    )
+    with serving(path, channel):
+        answer = proxy(path).find(asked)
+        similar = proxy(path).find(request(Query(similar_to="mug")))
+
+    assert ("partial", (), "products_v1", "m", "half") == (
+        answer.status,
+        answer.hits,
+        answer.index_version,
+        answer.model_id,
+        answer.reason,
+    )  # the hit is of the right category but has no price: the filter holds on both sides of the socket
+    assert (found,) == similar.hits
+    assert [asked.query, Query(similar_to="mug")] == [one.query for one in channel.requests]
+    assert asked == channel.requests[0]
+
+
+def test_connections_are_used_again(path: Path) -> None:
+    """One at a time needs one connection."""
+    with serving(path, finds("mug")):
+        channel = proxy(path)
+        answers = [channel.find(request()) for _ in range(20)]
+
+        assert 1 == len(channel._line._idle)
+        assert {"ok"} == {answer.status for answer in answers}
+        channel.close()
+
+
+def test_a_channel_that_hangs_costs_its_deadline_and_its_connection(path: Path) -> None:
+    """The late answer is thrown away with the connection: the next question gets its own."""
+    hangs = Hangs("late")
+    with serving(path, hangs, finds("mug", name="other")):
+        line = SidecarLine(path)
+        late = SidecarChannel("uniecs", line).find(request(within_s=0.05))
+        other = SidecarChannel("other", line).find(request())
+
+    assert "timeout" == late.status
+    assert ["mug"] == [one.product_id for one in other.hits]
+
+
+def test_a_question_that_comes_too_late_is_not_asked(path: Path) -> None:
+    """Its deadline is absolute: time on the way counts."""
+    channel = finds("mug")
+    with serving(path, channel):
+        answer = proxy(path).find(request(within_s=-1))
+
+    assert "timeout" == answer.status
+    assert [] == channel.requests
+
+
+@pytest.mark.parametrize(
+    ("sent_s", "deadline_s", "means_s"), [(100.0, 101.0, 101.0), (9_000.0, 9_001.0, 101.5), (1.0, 2.0, 101.5)]
+)
+def test_a_deadline_of_another_clock_is_what_was_left(
+    sent_s: float, deadline_s: float, means_s: float
+) -> None:
+    """A container may have a monotonic clock of its own."""
+    sent = Ask(
+        wire=WIRE,
+        channel="uniecs",
+        text="mug",
+        image=None,
+        similar_to=None,
+        filters=None,
+        page=1,
+        limit=1,
+        request_id="",
+        unit_id="",
+        sent_s=sent_s,
+        deadline_s=deadline_s,
+    )
+
+    assert means_s == sent.request(now_s=100.5).deadline_s
+
+
+def test_a_channel_that_raises_or_talks_nonsense_does_so_behind_the_socket(path: Path) -> None:
+    """The sidecar lives on, and says what is left of the answer."""
+
+    def raises(_: ChannelRequest) -> ChannelAnswer:
+        raise ZeroDivisionError("oops")
+
+    nan = finds(name="nan")
+    nan.does = lambda _: ChannelAnswer(status="ok", hits=(hit("a", score=float("nan")), hit("b"), hit("b")))
+    with serving(path, Says(raises), Says(lambda _: {"hits": []}, name="dict"), nan):
+        line = SidecarLine(path)
+        says = {name: SidecarChannel(name, line).find(request()) for name in ("uniecs", "dict", "nan")}
+
+    assert ("error", "ZeroDivisionError('oops')") == (says["uniecs"].status, says["uniecs"].reason)
+    assert "error" == says["dict"].status
+    assert ["b"] == [one.product_id for one in says["nan"].hits]
+
+
+def test_a_channel_that_cannot_be_loaded_is_off(path: Path) -> None:
+    """With the reason; the others serve."""
+    with serving(path, finds("mug")):
+        channel = proxy(path, "third")
+        wait_for(lambda: "being loaded" not in channel.find(request()).reason)
+
+        assert ("off", "channel 'third': 'third'") == (
+            channel.find(request()).status,
+            channel.find(request()).reason,
+        )
+
+
+def test_without_a_sidecar_the_answer_is_an_error_that_says_what_to_do(path: Path) -> None:
+    """At once; the breaker sees it."""
+    started: list[bool] = []
+    channel = SidecarChannel("uniecs", SidecarLine(path, when_away=lambda: started.append(True)))
+
+    answer = channel.find(request())
+
+    assert "error" == answer.status
+    assert "start `python -m recall_plugin sidecar`" in answer.reason
+    assert [True] == started
+
+
+@pytest.mark.parametrize("rubbish", [b"GET / HTTP/1.1\r\n\r\n", struct.pack(">I", 5) + b"\xc1\xff\x00ab"])
+def test_rubbish_on_the_socket_ends_that_connection_only(path: Path, rubbish: bytes) -> None:
+    """Whoever sends it is told, the others are served."""
+    with serving(path, finds("mug")):
+        with socket.socket(socket.AF_UNIX) as other:
+            other.settimeout(PATIENCE_S)
+            other.connect(str(path))
+            other.sendall(rubbish)
+            said = receive(other)
+        assert b"refused" in said
+        assert "ok" == proxy(path).find(request()).status
+
+
+def test_another_version_of_the_wire_is_refused(path: Path) -> None:
+    """A plugin and a sidecar of different releases must not misread each other."""
+    with serving(path, finds("mug")):
+        line = SidecarLine(path)
+        reply = line.exchange(Describe(wire=99), deadline_s=time.monotonic() + PATIENCE_S)
+
+    assert isinstance(reply, Refused)
+    assert "the plugin speaks wire 99" in reply.reason
+
+
+def test_one_sidecar_per_socket(path: Path) -> None:
+    """The second ends at once; what a killed one left is taken over."""
+    path.touch()
+    with owning(path), pytest.raises(AlreadyRunning, match="already serves"), owning(path):
+        pass
+    with owning(path):
+        pass
+
+
+def test_a_path_that_no_socket_can_have_is_refused() -> None:
+    """The kernel's own message names no setting."""
+    with pytest.raises(InvalidSettings, match="at most 103"):
+        checked(Path("/tmp") / ("x" * 120))  # noqa: S108
+
+
+def run_sidecar(path: Path, **environment: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "recall_plugin", "sidecar", "--socket", str(path)]
+    there = {"PYTHONPATH": str(ROOT), "PATH": "", "UNIECS_MODEL": "hash"} | environment
+    return subprocess.Popen(command, cwd=path.parent, env=there, stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def sidecar(path: Path) -> Iterator[Callable[[], "subprocess.Popen[bytes]"]]:
+    """Starts real sidecars; ends what is left of them."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> "subprocess.Popen[bytes]":
+        started.append(run_sidecar(path, MILVUS_URI="http://127.0.0.1:1"))
+        wait_for(lambda: answers(path))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+        one.wait()
+
+
+def test_killed_the_funnel_is_unharmed_and_it_comes_back_by_itself(
+    path: Path, sidecar: Callable[[], "subprocess.Popen[bytes]"]
+) -> None:
+    """Kill -9 in the middle: the base is served; a new sidecar is used without a word to the plugin."""
+    (channel,) = build_channels(["uniecs"], Settings(_env_file=None, sidecar_socket=path))
+    first = sidecar()
+    with plugin(channel) as made:
+        alive = ask(made, ["a", "b"]).channels["uniecs"]
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        killed = ask(made, ["a", "b"])
+        sidecar()
+        back = ask(made, ["a", "b"]).channels["uniecs"]
+
+    assert ["a", "b"] == list(killed.product_ids)
+    assert ("error", True) == (killed.channels["uniecs"].status, killed.degraded)
+    assert "no sidecar answers" in killed.channels["uniecs"].reason
+    # It has no index to search, and says so itself.
+    assert "no sidecar answers" not in alive.reason + back.reason
+
+
+def test_stopped_it_ends_well_and_takes_its_socket_with_it(
+    path: Path, sidecar: Callable[[], "subprocess.Popen[bytes]"]
+) -> None:
+    """SIGHUP loads again, SIGTERM ends."""
+    running = sidecar()
+    wait_for(lambda: "loaded" in str(describe(SidecarLine(path)).channels.get("uniecs")))
+    running.send_signal(signal.SIGHUP)
+    running.send_signal(signal.SIGTERM)
+
+    assert 0 == running.wait(PATIENCE_S)
+    assert not path.exists()
+
+
+def test_a_plugin_may_start_its_sidecar(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opt-in, beside the request, once; it ends when nobody needs it."""
+    monkeypatch.setenv("UNIECS_MODEL", "hash")
+    monkeypatch.setenv("MILVUS_URI", "http://127.0.0.1:1")
+    monkeypatch.setattr("recall_plugin.sidecar.starting.END_WHEN_IDLE_S", 0.5)
+    starter = Starter(path)
+    line = SidecarLine(path, when_away=starter)
+    channel = SidecarChannel("uniecs", line)
+
+    first = channel.find(request())
+    wait_for(path.exists)
+    pid = describe(line).pid
+    starter()
+    line.close()
+    assert starter._started is not None
+
+    assert "no sidecar answers" in first.reason
+    assert pid == starter._started.pid != os.getpid()
+    assert 0 == starter._started.wait(PATIENCE_S)
