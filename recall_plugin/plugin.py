@@ -159,6 +159,7 @@ class RecallPlugin:
         session_id: str,
         query_id: str | None = None,
         now: datetime | None = None,
+        grace_ms: float | None = None,
     ) -> RecallResult:
         """The base, with what the unit's variant adds.
 
@@ -170,11 +171,13 @@ class RecallPlugin:
             session_id: the visit; an exposure counts once per visit and query.
             query_id: the host's name for this search, for its outcomes.
             now: the time of the event.
+            grace_ms: how long this request may wait for channels once the base
+                is ready; the settings' without.
         """
         turn = self._begin(query, unit_id=unit_id, session_id=session_id, query_id=query_id, now=now)
         try:
             own = base() if callable(base) else base
-            answers = {} if turn.asked is None else turn.asked.round.join(grace_s=self._grace_s)
+            answers = {} if turn.asked is None else turn.asked.round.join(grace_s=self._grace(grace_ms))
         except BaseException:
             self._abandon(turn)
             raise
@@ -189,13 +192,16 @@ class RecallPlugin:
         session_id: str,
         query_id: str | None = None,
         now: datetime | None = None,
+        grace_ms: float | None = None,
     ) -> RecallResult:
         """As `recall`; the base may be an awaitable too."""
         turn = self._begin(query, unit_id=unit_id, session_id=session_id, query_id=query_id, now=now)
         try:
             given = base() if callable(base) else base
             own = await given if inspect.isawaitable(given) else given
-            answers = {} if turn.asked is None else await turn.asked.round.ajoin(grace_s=self._grace_s)
+            answers = (
+                {} if turn.asked is None else await turn.asked.round.ajoin(grace_s=self._grace(grace_ms))
+            )
         except BaseException:
             self._abandon(turn)
             raise
@@ -255,6 +261,9 @@ class RecallPlugin:
             reason=reason,
             asked=asked,
         )
+
+    def _grace(self, grace_ms: float | None) -> float:
+        return self._grace_s if grace_ms is None else max(0.0, grace_ms / 1000)
 
     def _abandon(self, turn: _Turn) -> None:
         if turn.asked is not None:

@@ -253,3 +253,11 @@ def test_a_short_page_is_logged_as_long_as_it_is() -> None:
 
     assert ["b1", "b2", "n1", "n2", "n3"] == list(result.product_ids)
     assert 5 == len(log.exposures[0].served)
+
+
+def test_a_request_may_bring_its_own_grace(how: str) -> None:
+    """A caller over HTTP has its base already: its patience is all the time that channels have."""
+    with plugin(finds("new"), grace_ms=0) as made:
+        result = ask(made, ["a", "b"], how=how, grace_ms=10_000)
+
+    assert "new" in result.product_ids
