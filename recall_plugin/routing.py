@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields
 from experiments.definition import Experiment, Plan
 
 from .errors import InvalidPlan
-from .merge import RULES, Rule
 from .query import BASE
+from .rules import RULES, Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,8 @@
 """What holds under every merge rule, and what each rule is for."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -9,8 +11,9 @@ from hypothesis import strategies as st
 from product_index.vector_store import Filter, Hit
 from recall_plugin.cleaning import clean
 from recall_plugin.errors import InvalidPlan
-from recall_plugin.merge import RULES, AppendQuota, ReciprocalRank, Rule, Snake, WeightedByRank, blend
+from recall_plugin.merge import blend
 from recall_plugin.query import BASE, ChannelAnswer, ChannelRequest, Query, RecalledItem
+from recall_plugin.rules import RULES, AppendQuota, ReciprocalRank, Rule, Snake, WeightedByRank
 from tests.recall_plugin.doubles import hit, hits
 
 ids = st.integers(0, 30).map(lambda number: f"p{number:02}")
@@ -33,7 +36,7 @@ rules = st.one_of(
 )
 
 
-def names(items: list[RecalledItem]) -> list[str]:
+def names(items: Sequence[RecalledItem]) -> list[str]:
     return [item.product_id for item in items]
 
 
@@ -96,7 +99,7 @@ def test_under_every_rule_the_same_lists_give_the_same_list(
 def test_ties_do_not_depend_on_which_channel_came_first(
     base: list[str], found: dict[str, tuple[Hit, ...]], limit: int, rule: Rule
 ) -> None:
-    """By rank, then id; never by the order of a dictionary."""
+    """By rank, then the base, then the channel's name; never by the order of a dictionary."""
     backwards = dict(reversed(list(found.items())))
 
     assert names(blend(base, found, rule=rule, limit=limit)) == names(
@@ -171,6 +174,67 @@ def test_reciprocal_rank_prefers_what_two_channels_found() -> None:
     )
 
     assert 9 == names(blended).index("exact")
+
+
+@given(
+    base=bases,
+    found=st.dictionaries(
+        st.sampled_from(["a", "b", "c"]),
+        st.lists(ids, max_size=25, unique=True).map(lambda some: hits(*some)),
+    ),
+    k=st.integers(1, 100),
+)
+def test_reciprocal_rank_is_the_order_of_the_exact_sums(
+    base: list[str], found: dict[str, tuple[Hit, ...]], k: int
+) -> None:
+    """Held against fractions: largest sum first, ties by best rank, then by the order of the lists."""
+    lists = {BASE: list(dict.fromkeys(base))}
+    lists |= {name: [one.product_id for one in found[name]] for name in sorted(found)}
+    places = {name: {key: rank for rank, key in enumerate(some, 1)} for name, some in lists.items()}
+
+    def standing(key: str) -> tuple[Fraction, int, int]:
+        ranks = [of.get(key, 1000) for of in places.values()]
+        worth = sum((Fraction(1, k + rank) for rank in ranks if rank < 1000), Fraction(0))
+        return -worth, min(ranks), ranks.index(min(ranks))
+
+    expected = sorted({key for some in lists.values() for key in some}, key=standing)
+
+    assert expected[: max(20, len(lists[BASE]))] == names(
+        blend(base, found, rule=ReciprocalRank(k=k), limit=20)
+    )
+
+
+def test_of_a_group_one_product_is_recalled_and_the_bases_own_stands_for_it() -> None:
+    """A shoe in five sizes is one find; the base keeps all that it had."""
+    base = ["shoe-41", "hat-1", "shoe-42", "bag-9"]
+    found = {"uniecs": hits("shoe-43", "coat-2", "coat-1", "bag-8"), "style": hits("coat-1", "sock-1")}
+    blended = blend(
+        base,
+        found,
+        rule=AppendQuota(protected_head=0, quota=4, every=1),
+        limit=3,
+        group_of=lambda product_id: product_id.split("-")[0],
+    )
+
+    assert ["coat-1", "sock-1", "bag-9", "shoe-41"] == names(blended)
+    assert [{"style": 1, "uniecs": 2}, {"style": 2}] == [item.ranks for item in blended[:2]]
+    assert [{BASE: 4, "uniecs": 3}, {BASE: 1, "uniecs": 1}] == [item.ranks for item in blended[2:]]
+
+
+@given(base=bases, found=found, rule=rules, limit=limits)
+def test_under_every_rule_a_group_adds_at_most_one_product_and_none_that_the_base_has(
+    base: list[str], found: dict[str, tuple[Hit, ...]], rule: Rule, limit: int
+) -> None:
+    """Groups of three ids."""
+
+    def group_of(product_id: str) -> str:
+        return str(int(product_id[1:]) // 3)
+
+    blended = names(blend(base, found, rule=rule, limit=limit, group_of=group_of))
+    added = [group_of(product_id) for product_id in blended if product_id not in base]
+
+    assert len(added) == len(set(added))
+    assert not set(added) & {group_of(product_id) for product_id in base}
 
 
 def test_weights_shift_the_order_towards_a_channel() -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from experiments.definition import Plan, load_experiments
 from recall_plugin.errors import InvalidPlan
-from recall_plugin.merge import AppendQuota, WeightedByRank
 from recall_plugin.routing import Route, route_of, routes_of
+from recall_plugin.rules import AppendQuota, WeightedByRank
 from tests.recall_plugin.doubles import experiment
 
 

@@ -1,0 +1,254 @@
+"""The orders in which products of several ranked lists can stand.
+
+Pure: no clock, no chance, no I/O. A rule sees ranks only; `merge.blend` gives
+it each channel's products and says who found what. Every rule keeps the
+protected head, names each product once, and breaks ties by rank, then in the
+order of the lists: the base first, then the channels by name.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, count, islice, zip_longest
+from math import isfinite, prod
+from typing import Protocol
+
+from .errors import InvalidPlan
+from .query import BASE
+
+# Product ids, best first, none twice; the base comes first, then the channels by name.
+RankedLists = Mapping[str, Sequence[str]]
+
+
+class Rule(Protocol):
+    """An order for the products of several ranked lists."""
+
+    @property
+    def protected_head(self) -> int:
+        """How many of the base's first products keep their place."""
+        ...
+
+    def order(self, lists: RankedLists, *, limit: int) -> list[str]:
+        """Product ids, best first, none twice; it may be longer than is needed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppendQuota:
+    """The default: behind a protected head, some places of the page go to what was recalled.
+
+    On a page of 20, shoppers look at about the first four before they scroll:
+    those stay the base's, so an exact match is never pushed down. Behind them
+    every second place is a recalled product until the quota is spent: it is
+    seen (it starts at place 5, not at 21) and each product of the base moves
+    down by at most the quota. A product that the base has, but only behind the
+    page, may be recalled onto it. Where the base leaves places of the page
+    empty, recalled products fill them beyond the quota: they displace nothing.
+
+    Attributes:
+        quota: how many places of the page recalled products may take from the base.
+        every: 1 puts them in one block, 2 takes turns with the base, ...
+    """
+
+    protected_head: int = 4
+    quota: int = 8
+    every: int = 2
+
+    def __post_init__(self) -> None:
+        check_count("protected_head", self.protected_head, at_least=0)
+        check_count("quota", self.quota, at_least=0)
+        check_count("every", self.every, at_least=1)
+
+    def order(self, lists: RankedLists, *, limit: int) -> list[str]:
+        """Head, then recalled products and base by turns, then base, then the rest."""
+        base = lists[BASE]
+        on_page = set(base[:limit])
+        fresh = (product_id for product_id in _recalled(lists) if product_id not in on_page)
+        places = max(0, limit - self.protected_head)
+        may_take = list(islice(fresh, min(self.quota, (places + self.every - 1) // self.every)))
+        behind = base[self.protected_head :]
+        if not on_page.issuperset(base):  # what is recalled from behind the page leaves its old place
+            taken = set(may_take)
+            behind = [product_id for product_id in behind if product_id not in taken]
+        ordered = [*base[: self.protected_head]]
+        turn = self.every - 1
+        for place, product_id in enumerate(may_take):
+            ordered.append(product_id)
+            ordered += behind[place * turn : (place + 1) * turn]
+        ordered += behind[len(may_take) * turn :]
+        if len(ordered) < limit:  # then the page holds all of the base
+            ordered += fresh
+        return ordered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snake:
+    """Each channel in turn names its next product, the order of turns reversing each round."""
+
+    protected_head: int = 0
+
+    def __post_init__(self) -> None:
+        check_count("protected_head", self.protected_head, at_least=0)
+
+    def order(self, lists: RankedLists, *, limit: int) -> list[str]:
+        """Base first in odd rounds, last in even ones."""
+        ordered = list(lists[BASE][: self.protected_head])
+        placed = set(ordered)
+        queues = [iter(product_ids) for product_ids in lists.values()]
+        while queues:
+            live = []
+            for queue in queues:
+                for product_id in queue:
+                    if product_id not in placed:
+                        placed.add(product_id)
+                        ordered.append(product_id)
+                        live.append(queue)
+                        break
+            queues = live[::-1]
+        return ordered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReciprocalRank:
+    """Reciprocal rank fusion: the sum of 1 / (k + rank) over the channels that found it.
+
+    Inside a funnel that ranks afterwards this buries an exact match that only
+    one channel knows; give it a protected head, or take the default rule.
+
+    Attributes:
+        k: with 60, a product that two channels rank anywhere in their first 60
+            beats one that a single channel ranks first (Cormack et al., 2009).
+    """
+
+    k: int = 60
+    protected_head: int = 0
+
+    def __post_init__(self) -> None:
+        check_count("k", self.k, at_least=1)
+        check_count("protected_head", self.protected_head, at_least=0)
+
+    def order(self, lists: RankedLists, *, limit: int) -> list[str]:
+        """The largest sum first.
+
+        What one channel found stands in the order of ranks already. What several
+        found is worth as much as a single find at some better rank, the harmonic
+        one: it is put there, before its own places, and counts at the first.
+        """
+        k, base = self.k, lists[BASE]
+        several = sorted(_in_several(lists, first=k + 1))
+        # As many as the list can be asked for; what several found is there more than once.
+        enough = max(limit, len(base)) + (len(lists) - 1) * len(several)
+        by_turns, ends = _by_turns(lists, at_least=enough)
+        ordered, done = list(base[: self.protected_head]), 0
+        for single, _, _, product_id in several:
+            rank = int(single) - k  # the last single find that is worth no less
+            if rank >= len(ends):  # the list is long enough before it
+                break
+            if rank > done:
+                ordered += by_turns[ends[done] : ends[rank]]
+                done = rank
+            ordered.append(product_id)
+        ordered += by_turns[ends[done] :]
+        return list(dict.fromkeys(ordered)) if several or self.protected_head else ordered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightedByRank:
+    """The weighted sum of what each channel's ranking is worth: 1 for its first, falling evenly to 0.
+
+    Attributes:
+        weights: by channel, `base` included; 1 for one not named.
+    """
+
+    weights: Mapping[str, float] = field(default_factory=dict)
+    protected_head: int = 0
+
+    def __post_init__(self) -> None:
+        check_count("protected_head", self.protected_head, at_least=0)
+        for name, weight in self.weights.items():
+            if isinstance(weight, bool) or not isinstance(weight, int | float):
+                raise InvalidPlan(f"weight of {name!r} is {weight!r}, must be a number")
+            if not (isfinite(weight) and weight >= 0):
+                raise InvalidPlan(f"weight of {name!r} is {weight}, must be finite and at least 0")
+
+    def order(self, lists: RankedLists, *, limit: int) -> list[str]:
+        """The largest sum first."""
+        by_turns, _ = _by_turns(lists, at_least=sum(map(len, lists.values())))
+        worth = dict.fromkeys(by_turns, 0.0)
+        for name, product_ids in lists.items():
+            weight, length = self.weights.get(name, 1.0), len(product_ids)
+            for place, product_id in enumerate(product_ids):
+                worth[product_id] += weight * (1 - place / length)
+        best_first = sorted(worth, key=worth.__getitem__, reverse=True)
+        return list(dict.fromkeys(chain(lists[BASE][: self.protected_head], best_first)))
+
+
+RULES: Mapping[str, type[AppendQuota] | type[Snake] | type[ReciprocalRank] | type[WeightedByRank]] = {
+    "append": AppendQuota,
+    "snake": Snake,
+    "rrf": ReciprocalRank,
+    "weighted_by_rank": WeightedByRank,
+}
+
+
+def check_count(name: str, value: object, *, at_least: int) -> None:
+    """Refuse what is not a whole number of at least so much."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        raise InvalidPlan(f"{name} is {value!r}, must be a whole number of at least {at_least}")
+
+
+def _recalled(lists: RankedLists) -> Sequence[str]:
+    """What the channels found, by the best rank any of them gave it, then by the channel's name."""
+    found = {name: product_ids for name, product_ids in lists.items() if name != BASE}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    by_turns, _ = _by_turns(found, at_least=sum(map(len, found.values())))
+    return list(dict.fromkeys(by_turns))
+
+
+def _by_turns(lists: RankedLists, *, at_least: int) -> tuple[list[str], list[int]]:
+    """All firsts, then all seconds, ... until there are so many; and where each rank ends, from rank 0."""
+    lengths = {len(product_ids) for product_ids in lists.values()}
+    if len(lengths) == 1:
+        ranks = min(lengths.pop(), -(-at_least // len(lists)))
+        heads = (product_ids[:ranks] for product_ids in lists.values())
+        return list(chain.from_iterable(zip(*heads, strict=True))), list(
+            range(0, ranks * len(lists) + 1, len(lists))
+        )
+    ends = [0]
+    while len(ends) <= max(lengths, default=0) and ends[-1] < at_least:
+        ends.append(ends[-1] + sum(len(product_ids) >= len(ends) for product_ids in lists.values()))
+    nothing = object()
+    padded = zip_longest(*(product_ids[: len(ends) - 1] for product_ids in lists.values()), fillvalue=nothing)
+    return [one for one in chain.from_iterable(padded) if one is not nothing], ends  # type: ignore[misc]
+
+
+# The place at which a single find would be worth as much, the best place and the list that gave it, the id.
+Several = tuple[float, int, int, str]
+
+
+def _in_several(lists: RankedLists, *, first: int) -> list[Several]:
+    """What more than one channel found, to be sorted; places are counted from `first`."""
+    if len(lists) == 2:  # the ordinary case, written out: a shopper waits
+        ours, theirs = lists.values()
+        both = set(theirs).intersection(ours)
+        other = {product_id: place for place, product_id in enumerate(theirs, first) if product_id in both}
+        return [
+            (a * (b := other[product_id]) / (a + b), a if a <= b else b, int(a > b), product_id)
+            for a, product_id in enumerate(ours, first)
+            if product_id in both
+        ]
+    places = [dict(zip(product_ids, count(first), strict=False)) for product_ids in lists.values()]
+    known = Counter(chain.from_iterable(lists.values()))
+    return [
+        _worth(product_id, [of_one.get(product_id) for of_one in places])
+        for product_id, times in known.items()
+        if times > 1
+    ]
+
+
+def _worth(product_id: str, places: Sequence[int | None]) -> Several:
+    """One division of whole numbers, so that what ties exactly is equal."""
+    known = [place for place in places if place is not None]
+    best, product = min(known), prod(known)
+    return product / sum(product // place for place in known), best, places.index(best), product_id
