@@ -1,7 +1,7 @@
-"""`python -m dags run DAG_ID`: run one DAG here and now, whole, without a scheduler.
+"""`python -m dags run DAG_ID`: run one DAG here and now, whole, without a scheduler; `pools`: make the pools.
 
-Prepares AIRFLOW_HOME (`.demo/airflow` unless it is set) and its database, runs
-every task in this process, and says one line per task. What Airflow itself
+`run` prepares AIRFLOW_HOME (`.demo/airflow` unless it is set) and its database,
+runs every task in this process, and says one line per task. What Airflow itself
 says goes to a log file. Not for production: there, Airflow's own scheduler
 reads this folder.
 """
@@ -67,6 +67,29 @@ def run(
             sentence = " ".join(failure.split())
             print(f"error: {dag_id} did not succeed: {sentence}; see {log}", file=complained, flush=True)
     raise typer.Exit(0 if failure is None else 1)
+
+
+@app.command()
+def pools() -> None:
+    """Make the pools that are missing in Airflow's database; those that are there keep their slots."""
+    home = Path(os.environ.get("AIRFLOW_HOME") or ".demo/airflow").absolute()
+    os.environ["AIRFLOW_HOME"] = str(home)
+    from airflow.models.pool import Pool
+    from airflow.utils import db
+
+    from dags._manners import POOLS
+
+    try:
+        db.check_migrations(0)
+    except TimeoutError:
+        typer.echo(f"error: Airflow's database of {home} is not made; run `airflow db migrate`", err=True)
+        raise typer.Exit(2) from None
+    held = {pool.pool: pool.slots for pool in Pool.get_pools()}
+    for name, (slots, description) in POOLS.items():
+        if name not in held:
+            Pool.create_or_update_pool(name, slots, description, include_deferred=False)
+        typer.echo(f"{name}: {held.get(name, slots)} slots{'' if name in held else ', made now'}")
+    typer.echo(f"for the scheduler and the DAG processor: DAG_POOLS={','.join(POOLS)}")
 
 
 def _end_on_sigterm() -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import Param, dag, get_current_context, task
 
 from dags._index import hopeless_is_not_retried, open_index, settings_of_run
+from dags._manners import manners, pool
 
 
 @dag(
@@ -16,12 +17,7 @@ from dags._index import hopeless_is_not_retried, open_index, settings_of_run
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    default_args={
-        "owner": "search",
-        "retries": 2,
-        "retry_delay": timedelta(minutes=2),
-        "execution_timeout": timedelta(hours=1),
-    },
+    default_args=manners(),
     params={
         "keep_days": Param(
             30, type="number", minimum=1, description="Longer than any replay reaches back, in days."
@@ -35,7 +31,7 @@ def purge_tombstones() -> None:
     forget()
 
 
-@task(max_active_tis_per_dag=1)
+@task(max_active_tis_per_dag=1, pool=pool("milvus_write"))
 def forget() -> int:
     """Forget them in what is served; return how many."""
     settings = settings_of_run()

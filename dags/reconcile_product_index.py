@@ -6,13 +6,14 @@ writer, and what the stream has learnt since the snapshot wins. Removals are pub
 without a bad row, and only up to `max_orphans` of the index. Without KAFKA_BOOTSTRAP it only tells.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context, task
 
 from dags._change_feed import open_feed
 from dags._index import hopeless_is_not_retried, open_index, settings_of_run
+from dags._manners import manners
 
 
 @dag(
@@ -20,12 +21,7 @@ from dags._index import hopeless_is_not_retried, open_index, settings_of_run
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    default_args={
-        "owner": "search",
-        "retries": 2,
-        "retry_delay": timedelta(minutes=2),
-        "execution_timeout": timedelta(hours=2),
-    },
+    default_args=manners(hours=2),
     params={
         "catalogue": Param(
             None, type=["null", "string"], description="Folder of products; CATALOGUE without."

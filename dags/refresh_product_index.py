@@ -20,25 +20,23 @@ those of `streaming.settings`; the parameters below go first.
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import Asset, Param, dag, get_current_context, task
+from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, Param, dag, get_current_context, task
 
 from dags._change_feed import open_feed
 from dags._index import hopeless_is_not_retried, open_index, settings_of_run
-
-INDEX = Asset("product_index")
+from dags._manners import CATALOGUE, ENCODER, INDEX, manners, pool
 
 
 @dag(
-    schedule="0 2 * * *",
+    # Every night; when the catalogue's owner says that there is a new one; when another encoder was promoted.
+    schedule=AssetOrTimeSchedule(
+        timetable=CronTriggerTimetable("0 2 * * *", timezone="UTC"),
+        assets=CATALOGUE | ENCODER,
+    ),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    default_args={
-        "owner": "search",
-        "retries": 2,
-        "retry_delay": timedelta(seconds=30),
-        "execution_timeout": timedelta(hours=1),
-    },
+    default_args=manners(),
     params={
         "catalogue": Param(
             None, type=["null", "string"], description="Folder of products; CATALOGUE without."
@@ -73,7 +71,7 @@ def mark() -> dict[str, int] | None:
         return None if feed is None else feed.mark()
 
 
-@task
+@task(pool=pool("image_load"))
 def begin(_marks: dict[str, int] | None) -> str:
     """Take the snapshot; name the collection, once."""
     from product_index import build, rebuild
@@ -114,7 +112,7 @@ def list_shards(plan: str) -> list[int]:
         return list(range(len(rebuild.read_plan(plan).shards)))
 
 
-@task(execution_timeout=timedelta(hours=4))
+@task(execution_timeout=timedelta(hours=4), pool=pool("gpu_embed"))
 def embed_shard(plan: str, shard: int) -> dict[str, int]:
     """Embed one shard into a file."""
     from product_index import build, rebuild
@@ -136,7 +134,7 @@ def embed_shard(plan: str, shard: int) -> dict[str, int]:
     }
 
 
-@task(max_active_tis_per_dag=1)
+@task(max_active_tis_per_dag=1, pool=pool("milvus_write"))
 def load(plan: str, receipts: Any) -> str:
     """Fill the new collection; the only writer."""
     from product_index import rebuild
@@ -149,7 +147,7 @@ def load(plan: str, receipts: Any) -> str:
     return plan
 
 
-@task(max_active_tis_per_dag=1)
+@task(max_active_tis_per_dag=1, pool=pool("milvus_write"))
 def catch_up(plan: str, marks: dict[str, int] | None) -> str:
     """Bring what changed since the mark into the new collection; still the only writer."""
     from product_index import build, rebuild
@@ -210,7 +208,7 @@ def canary(plan: str) -> dict[str, Any]:
     return verdict.as_dict()
 
 
-@task(max_active_tis_per_dag=1, outlets=[INDEX])
+@task(max_active_tis_per_dag=1, outlets=[INDEX], pool=pool("milvus_write"))
 def switch(plan: str, verdict: dict[str, Any], *, outlet_events: Any = None) -> str:
     """Catch up once more, move the alias, and tell those who wait for a new index."""
     from product_index import build, rebuild
@@ -231,7 +229,7 @@ def switch(plan: str, verdict: dict[str, Any], *, outlet_events: Any = None) -> 
     return done.live
 
 
-@task(max_active_tis_per_dag=1)
+@task(max_active_tis_per_dag=1, pool=pool("milvus_write"))
 def drop_old(live: str) -> list[str]:
     """Drop what was served before the one before."""
     from product_index import publish, rebuild

@@ -5,9 +5,11 @@ has no schedule: it would turn for ever around a message that nobody mends. `pyt
 how many wait.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from airflow.sdk import dag, task
+
+from dags._manners import manners
 
 
 @dag(
@@ -15,12 +17,7 @@ from airflow.sdk import dag, task
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    default_args={
-        "owner": "search",
-        "retries": 2,
-        "retry_delay": timedelta(minutes=2),
-        "execution_timeout": timedelta(hours=1),
-    },
+    default_args=manners(),
     tags=["product-index", "by-hand"],
     doc_md=__doc__,
 )

@@ -3,10 +3,12 @@
 Tasks pass paths. The thinking is in `experiments.weekly`; this file says when.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from airflow.sdk import Asset, Param, dag, get_current_context, task
 from airflow.timetables.interval import CronDataIntervalTimetable
+
+from dags._manners import manners
 
 REPORT = Asset(name="experiment_report", uri="experiments://weekly-report")
 
@@ -17,12 +19,7 @@ REPORT = Asset(name="experiment_report", uri="experiments://weekly-report")
     catchup=False,
     max_active_runs=1,
     tags=["experiments", "report"],
-    default_args={
-        "owner": "search",
-        "retries": 2,
-        "retry_delay": timedelta(minutes=2),
-        "execution_timeout": timedelta(minutes=30),
-    },
+    default_args=manners(hours=0.5),
     params={
         "experiment": Param("uniecs-recall", type="string", description="Which experiment."),
         "logs": Param(

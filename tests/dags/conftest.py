@@ -20,25 +20,34 @@ import json, sys
 from airflow.dag_processing.dagbag import DagBag
 bag = DagBag(dag_folder=sys.argv[1])
 def told(task):
+    heard = task.on_failure_callback
+    heard = heard[0] if isinstance(heard, list) else heard
     return {
         "downstream": sorted(task.downstream_task_ids), "mapped": task.is_mapped, "pool": task.pool,
         "owner": task.owner, "retries": task.retries, "timed": task.execution_timeout is not None,
+        "backoff": task.retry_exponential_backoff,
+        "on_failure": getattr(heard, "__name__", ""),
         "at_once": task.max_active_tis_per_dag, "outlets": [asset.name for asset in task.outlets],
     }
+def assets(timetable):
+    condition = getattr(timetable, "asset_condition", None)
+    return [] if condition is None else [asset.name for asset in condition.objects]
 dags = {
     name: {
         "tags": sorted(dag.tags), "doc": dag.doc_md or "", "catchup": dag.catchup,
-        "runs_at_once": dag.max_active_runs, "tasks": {task.task_id: told(task) for task in dag.tasks},
+        "runs_at_once": dag.max_active_runs, "assets": sorted(assets(dag.timetable)),
+        "tasks": {task.task_id: told(task) for task in dag.tasks},
     }
     for name, dag in bag.dags.items()
 }
-json.dump({"errors": bag.import_errors, "dags": dags}, open(sys.argv[2], "w"))
+seconds = {stat.file: stat.duration.total_seconds() for stat in bag.dagbag_stats}
+json.dump({"errors": bag.import_errors, "dags": dags, "seconds": seconds}, open(sys.argv[2], "w"))
 """
 
 
 @pytest.fixture(scope="session")
 def read_dags(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """`errors` by file, and `dags` by name: tags, doc, catchup, runs_at_once, tasks."""
+    """`errors` and `seconds` by file, and `dags` by name: tags, doc, catchup, runs_at_once, assets, tasks."""
     if importlib.util.find_spec("airflow") is None:
         pytest.skip("Airflow is not installed; install the extra 'dags'")
     home = tmp_path_factory.mktemp("airflow")

@@ -45,7 +45,7 @@ def test_each_is_owned_described_and_never_runs_beside_itself(read_dags: dict[st
         assert "product-index" in dag["tags"]
         assert len(dag["doc"]) > 200
         (task,) = dag["tasks"].values()
-        assert ("search", 2, True, 1, "default_pool") == tuple(
+        assert ("search", 3, True, 1, "default_pool") == tuple(
             task[field] for field in ("owner", "retries", "timed", "at_once", "pool")
         )
 

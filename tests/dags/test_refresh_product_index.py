@@ -43,8 +43,10 @@ def test_the_dag_is_owned_described_retried_and_never_runs_beside_itself(read_da
     assert "canary" in dag["doc"]
     for task in dag["tasks"].values():
         assert "default_pool" == task["pool"], "a pool that does not exist is never scheduled"
-        assert ("search", 2, True) == (task["owner"], task["retries"], task["timed"])
+        assert ("search", 3, True) == (task["owner"], task["retries"], task["timed"])
+        assert ("tell_of_failure", 2.0) == (task["on_failure"], task["backoff"])
     assert ["product_index"] == dag["tasks"]["switch"]["outlets"]
+    assert ["product_catalogue", "uniecs_encoder"] == dag["assets"]
     writers = ("load", "catch_up", "switch", "drop_old")
     assert [1, 1, 1, 1] == [dag["tasks"][name]["at_once"] for name in writers]
 

@@ -41,7 +41,7 @@ def test_the_weekly_dag_scans_then_writes_and_is_light_to_parse(tmp_path: Path) 
     assert 0 == found.returncode, found.stderr
 
     assert {
-        "tasks": {"collect_aggregates": [["write_report"], 2, "search"], "write_report": [[], 2, "search"]},
+        "tasks": {"collect_aggregates": [["write_report"], 3, "search"], "write_report": [[], 3, "search"]},
         "timeouts": True,
         "tags": ["experiments", "report"],
         "doc": True,
