@@ -30,8 +30,7 @@ def told(task):
         "at_once": task.max_active_tis_per_dag, "outlets": [asset.name for asset in task.outlets],
     }
 def assets(timetable):
-    condition = getattr(timetable, "asset_condition", None)
-    return [] if condition is None else [asset.name for asset in condition.objects]
+    return [asset.name for asset in getattr(timetable.asset_condition, "objects", [])]
 dags = {
     name: {
         "tags": sorted(dag.tags), "doc": dag.doc_md or "", "catchup": dag.catchup,
