@@ -4,12 +4,16 @@ Heavy clients load when they are chosen, not when this is imported.
 """
 
 import os
+from functools import partial
 from pathlib import Path
 
 from .catalog import Catalogue, open_catalogue
 from .encoder import Encoder, HashEncoder
 from .errors import InvalidSettings
+from .picture_cache import PictureCache
+from .picture_web import WebRules, fetch
 from .pictures import NoPictures, Pictures, pictures_beside
+from .remote_pictures import Away, Fetch, RemotePictures
 from .settings import Settings
 from .vector_store import VectorDatabase
 
@@ -65,14 +69,46 @@ def build_catalogue(settings: Settings) -> Catalogue:
 
 
 def build_pictures(settings: Settings) -> Pictures:
-    """Where pictures are: PICTURE_ROOT, else beside the catalogue, else nowhere.
+    """Where pictures are: names under PICTURE_ROOT or beside the catalogue, addresses as the settings allow.
 
     Raises:
-        InvalidSettings: PICTURE_ROOT does not exist.
+        InvalidSettings: PICTURE_ROOT does not exist, or PICTURE_STORES names no store.
     """
+    local = _local_pictures(settings)
+    fetchers: dict[str, Fetch] = {}
+    if settings.picture_web != "off":
+        rules = WebRules(
+            inside=frozenset(_listed(settings.picture_hosts.casefold())),
+            only_inside=settings.picture_web == "listed",
+            timeout_s=settings.picture_timeout_s,
+        )
+        fetchers |= dict.fromkeys(("http", "https"), partial(fetch, rules))
+    if settings.picture_stores:
+        from .picture_stores import StorePictures  # heavy: load only when chosen
+
+        stores = StorePictures(_listed(settings.picture_stores), timeout_s=settings.picture_timeout_s)
+        fetchers |= dict.fromkeys(stores.schemes, stores)
+    if not fetchers:
+        return local
+    return RemotePictures(
+        local,
+        fetchers,
+        PictureCache(settings.picture_cache, max_bytes=settings.picture_cache_mb * 1_000_000),
+        Away(settings.picture_cache / "away"),
+        fresh_s=settings.picture_fresh_s,
+        patience_s=settings.picture_patience_s,
+        timeout_s=settings.picture_timeout_s,
+    )
+
+
+def _local_pictures(settings: Settings) -> Pictures:
     if settings.picture_root is not None:
         return pictures_beside(*map(Path, settings.picture_root.split(os.pathsep)))
     if settings.catalogue is None:
         return NoPictures()
     root = open_catalogue(settings.catalogue).picture_root
     return NoPictures() if root is None else pictures_beside(root)
+
+
+def _listed(said: str) -> list[str]:
+    return [part.strip() for part in said.split(",") if part.strip()]

@@ -12,11 +12,14 @@ ProductIndexError
     Retryable                  the same call, later
         StoreUnavailable       the vector database did not answer
         PictureUnavailable     the place that keeps pictures did not answer
+            HostAway           ... to anything: its other pictures need not be asked for now
         EncoderUnavailable     the encoder fails whatever it is given
         CatalogueUnavailable   the catalogue's database did not answer
+        FolderUnavailable      the rebuild's folder takes no files: full, or gone
     ModelMismatch              encoder and collection differ: switch the channel off, never mix spaces
     CanaryRefused              the new collection is not fit to serve: the old one goes on
     ChangesLost                the log forgot changes that a new collection needs: begin a new rebuild
+    Superseded                 a build that was begun later is served: this one is for nothing
     CollectionInUse            an alias points to it: move the alias first
     UnknownCollection          no collection or alias of that name
 """
@@ -75,12 +78,20 @@ class PictureUnavailable(Retryable):
     """The place that keeps pictures did not answer."""
 
 
+class HostAway(PictureUnavailable):
+    """The host of a picture answers nothing; whatever else it has, later."""
+
+
 class EncoderUnavailable(Retryable):
     """The encoder fails whatever it is given."""
 
 
 class CatalogueUnavailable(Retryable):
     """The catalogue's database did not answer."""
+
+
+class FolderUnavailable(Retryable):
+    """The folder of a rebuild takes no more files."""
 
 
 class ModelMismatch(ProductIndexError):
@@ -98,6 +109,10 @@ class CanaryRefused(ProductIndexError):
 
 class ChangesLost(ProductIndexError):
     """The log no longer keeps changes that came after the mark."""
+
+
+class Superseded(ProductIndexError):
+    """A build that was begun later is served already."""
 
 
 class CollectionInUse(ProductIndexError):

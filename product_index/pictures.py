@@ -1,7 +1,8 @@
 """From a picture's name to its bytes: folders and zip files, nothing beyond them.
 
 A name never leads out of the roots that were allowed. Nothing is fetched over
-a network here, and nothing is decoded: the encoder judges what a picture is.
+a network here (see remote_pictures), and nothing is decoded: the encoder
+judges what a picture is.
 """
 
 import threading
@@ -106,7 +107,7 @@ class _Zip:
                 if member is None:
                     return None
                 if member.file_size > MAX_PICTURE_BYTES:
-                    raise PictureMissing(_too_large(uri, member.file_size))
+                    raise PictureMissing(too_large(repr(uri), member.file_size))
                 with archive.open(member) as stream:  # the size in the header may lie
                     found = stream.read(MAX_PICTURE_BYTES + 1)
             except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
@@ -116,7 +117,7 @@ class _Zip:
             except OSError as error:
                 raise PictureUnavailable(f"picture {uri!r} in {self._path}: {error}") from error
         if len(found) > MAX_PICTURE_BYTES:
-            raise PictureMissing(_too_large(uri, len(found)))
+            raise PictureMissing(too_large(repr(uri), len(found)))
         return found
 
     def _opened(self) -> zipfile.ZipFile:
@@ -137,8 +138,9 @@ def _local_name(uri: str) -> str:
     parts = urlsplit(uri) if "://" in uri or uri.startswith("file:") else None
     if parts is not None and parts.scheme != "file":
         raise PictureMissing(
-            f"picture {uri[:200]!r} is a {parts.scheme!r} address, only files are read; "
-            "download it into the catalogue's folder and name the file"
+            f"picture {uri[:200]!r} is a {parts.scheme!r} address, only files are read here; "
+            "download it into the catalogue's folder and name the file, or allow it by PICTURE_WEB "
+            "(http, https) or PICTURE_STORES"
         )
     name = unquote(parts.path) if parts is not None else uri
     if "\0" in name or not name.strip():
@@ -152,7 +154,7 @@ def _read_file(path: Path, uri: str) -> bytes:
     try:
         size = path.stat().st_size
         if size > MAX_PICTURE_BYTES:
-            raise PictureMissing(_too_large(uri, size))
+            raise PictureMissing(too_large(repr(uri), size))
         return path.read_bytes()
     except PermissionError as error:
         raise PictureMissing(f"picture {uri!r}: {path} may not be read; change its permissions") from error
@@ -160,5 +162,6 @@ def _read_file(path: Path, uri: str) -> bytes:
         raise PictureUnavailable(f"picture {uri!r}: {error}") from error
 
 
-def _too_large(uri: str, size: int) -> str:
-    return f"picture {uri!r} has {size} bytes, at most {MAX_PICTURE_BYTES} are read; make it smaller"
+def too_large(said: str, size: int) -> str:
+    """Why a picture of so many bytes is not read."""
+    return f"picture {said} has {size} bytes, at most {MAX_PICTURE_BYTES} are read; make it smaller"

@@ -1,7 +1,7 @@
 """What the environment may say about the index. Read once, at the door."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -20,6 +20,15 @@ class Settings(BaseSettings):
         product_alias: the name that readers follow.
         catalogue: folder of products, a file of them, a catalogue.toml, or a database's URL.
         picture_root: folders or zips of pictures, separated as in PATH; the catalogue's own without.
+        picture_web: whether pictures are fetched by http: from the open internet, from listed hosts
+            only, or not at all.
+        picture_hosts: hosts that may have private addresses (the shop's own), comma between.
+        picture_stores: places in object stores, such as s3://bucket/folder, comma between.
+        picture_timeout_s: for one picture.
+        picture_patience_s: so long a host that is away is waited for; then the picture counts as missing.
+        picture_fresh_s: so long a fetched picture is taken for what it was, without asking.
+        picture_cache: where fetched pictures are kept; shared by all workers, if it can be.
+        picture_cache_mb: of all of them together.
         rebuild_folder: where a rebuild keeps its shards.
     """
 
@@ -33,6 +42,14 @@ class Settings(BaseSettings):
     product_alias: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")] = "products"
     catalogue: str | Path | None = Field(default=None, repr=False)  # a URL may hold a password
     picture_root: str | None = None
+    picture_web: Literal["public", "listed", "off"] = "public"
+    picture_hosts: str = ""
+    picture_stores: str = ""
+    picture_timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
+    picture_patience_s: Annotated[float, Field(ge=0)] = 600.0
+    picture_fresh_s: Annotated[float, Field(ge=0)] = 0.0
+    picture_cache: Path = Path(".demo/pictures")
+    picture_cache_mb: Annotated[int, Field(ge=0)] = 2_000
     rebuild_folder: Path = Path(".demo/rebuild")
 
 
