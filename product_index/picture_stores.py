@@ -89,5 +89,6 @@ def _check_place(place: str) -> None:
         fsspec.get_filesystem_class(scheme)
     except (ImportError, ValueError) as error:
         raise InvalidSettings(
-            f"PICTURE_STORES has {place!r}: {error}; install it (uniecs-online[object-stores] and the store's own), or correct the address"
+            f"PICTURE_STORES has {place!r}: {error}; correct the address, or install "
+            "uniecs-online[object-stores] and the store's own package"
         ) from error
