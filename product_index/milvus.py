@@ -238,12 +238,13 @@ class MilvusVectorStore:
             found += [words.best_hits(hits, limit) for hits in lists]
         return found
 
-    def count(self) -> int:
+    def count(self, *, since: datetime | None = None) -> int:
         """How many products can be found; `num_entities` would count old versions too."""
         self._load()
+        first = "" if since is None else f" and indexed_at_ms >= {int(since.timestamp() * 1000)}"
         with self._asker(f"counting {self._name!r}"):
             answer = self._client.query(
-                self._name, filter="deleted == false", output_fields=["count(*)"], **self._strongly()
+                self._name, filter=f"deleted == false{first}", output_fields=["count(*)"], **self._strongly()
             )
         return int(answer[0]["count(*)"])
 

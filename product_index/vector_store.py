@@ -160,8 +160,8 @@ class VectorStore(Protocol):
         """
         ...
 
-    def count(self) -> int:
-        """How many products can be found (tombstones not counted)."""
+    def count(self, *, since: datetime | None = None) -> int:
+        """How many products can be found (tombstones not counted); of those written since, if given."""
         ...
 
     def rows(self, *, page_size: int = 1000) -> Iterator[list[ProductVector]]:
@@ -312,9 +312,10 @@ class InMemoryVectorStore:
             found.append([_hit(allowed[index], float(line[index])) for index in best])
         return found
 
-    def count(self) -> int:
+    def count(self, *, since: datetime | None = None) -> int:
         """How many products can be found."""
-        return sum(not row.fingerprint.deleted for row in self._rows.values())
+        first = 0 if since is None else int(since.timestamp() * 1000)
+        return sum(row.indexed_at_ms >= first and not row.fingerprint.deleted for row in self._rows.values())
 
     def rows(self, *, page_size: int = 1000) -> Iterator[list[ProductVector]]:
         """Every row in key order."""

@@ -146,6 +146,16 @@ def test_old_tombstones_are_forgotten_and_nothing_else(store: VectorStore) -> No
     assert {"young", "sold"} == set(store.fingerprints(["old", "young", "sold"]))
 
 
+def test_what_was_written_lately_can_be_counted(store: VectorStore) -> None:
+    """Of everything that can be found; the moment itself counts."""
+    store.upsert(
+        [replace(row(key), indexed_at_ms=at) for key, at in (("a", 999), ("b", 1_000), ("c", 5_000))]
+    )
+    store.upsert([replace(row("gone", deleted=True), indexed_at_ms=6_000)])
+
+    assert [3, 2, 0] == [store.count(since=datetime.fromtimestamp(at, UTC)) for at in (0, 1, 5.5)]
+
+
 def test_filters_agree_with_the_rule(store: VectorStore) -> None:
     """`Filter.allows` is the rule; every store's own language must agree with it."""
     rows = [
