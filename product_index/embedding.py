@@ -5,7 +5,9 @@ product that cannot be embedded never takes its batchmates with it. Nothing
 here asks or writes the index.
 """
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +25,9 @@ from .vector_store import UNIT_TOLERANCE, CollectionSpec
 MAX_PICTURES = 1
 # Bounds the memory of decoded pictures; larger batches gain nothing on a CPU.
 EMBED_BATCH = 64
+
+# Decoding takes a core each, waiting for a host none: more than this only adds to its load.
+LOOKERS = min(8, 2 * (os.cpu_count() or 1))
 
 # An encoder that cannot embed this cannot embed anything.
 _PROBE = Content(text="a plain white mug")
@@ -109,6 +114,19 @@ def look(product: Product, pictures: Pictures, encoder: Encoder) -> Seen:
         image_digest=image_digest(found, uris),
         notes=tuple(notes),
     )
+
+
+def look_all(products: Sequence[Product], pictures: Pictures, encoder: Encoder) -> list[Seen]:
+    """Look at many, side by side: pictures are waited for and decoded together.
+
+    Raises:
+        PictureUnavailable: the place that keeps pictures did not answer.
+    """
+    if len(products) < 2:
+        return [look(product, pictures, encoder) for product in products]
+    # A pool for each call: nothing to close, and nothing that a fork would break.
+    with ThreadPoolExecutor(LOOKERS, thread_name_prefix="look") as pool:
+        return list(pool.map(lambda product: look(product, pictures, encoder), products))
 
 
 def embed_seen(seen: Sequence[Seen], encoder: Encoder) -> Embedded:

@@ -4,6 +4,7 @@
 promises. It knows nothing of meaning beyond shared words and equal pictures.
 """
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -119,5 +120,9 @@ class HashEncoder:
             )
 
     def _direction(self, part: bytes) -> NDArray[np.float64]:
-        seed = int.from_bytes(hashlib.sha256(part).digest()[:8], "big")
-        return np.random.default_rng(seed).standard_normal(self._dimension)
+        return _drawn(int.from_bytes(hashlib.sha256(part).digest()[:8], "big"), self._dimension)
+
+
+@functools.lru_cache(maxsize=4_096)  # words repeat
+def _drawn(seed: int, dimension: int) -> NDArray[np.float64]:
+    return np.random.default_rng(seed).standard_normal(dimension)

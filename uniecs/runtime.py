@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,8 @@ GRAPHS = ("image_tokens.onnx", "text_tokens.onnx", "fusion.onnx")
 
 # 16 x 128 float32 are 8 KB a picture: 4,096 of them 34 MB.
 KEPT_PICTURES = 4_096
+# Pictures that were checked and not embedded yet: a page of them at 256 pixels a side.
+READY_BYTES = 100 * 2**20
 # Bounds the memory of one call: decoded tokens of this many rows at a time.
 ROWS_AT_ONCE = 256
 
@@ -78,7 +80,8 @@ class Runtime:
         self.text_passes = 0
         self._threads = threads or min(4, os.cpu_count() or 1)
         self._image, self._text, self._fusion = (_open(folder / name, provider) for name in GRAPHS)
-        self._kept = _Kept(KEPT_PICTURES)
+        self._kept: _Kept[Vectors] = _Kept(KEPT_PICTURES)
+        self._ready: _Kept[Pixels] = _Kept(max(1, READY_BYTES // (3 * self.config.side_px**2)))
         self._no_side = _side(np.zeros((1, 1, self.dimension), dtype=np.float32), present=False)
 
     def embed(self, rows: Sequence[Row]) -> Vectors:
@@ -116,12 +119,14 @@ class Runtime:
         return self._fuse(image, text)
 
     def check_picture(self, picture: bytes) -> None:
-        """Return if the picture can be read.
+        """Return if the picture can be read; what was decoded for that waits for `embed`.
 
         Raises:
             UnreadablePicture: with the rule that it breaks.
         """
-        read_picture(picture, side_px=self.config.side_px)
+        digest = hashlib.sha256(picture).digest()
+        if self._kept.get(digest) is None and self._ready.get(digest) is None:
+            self._ready.put(digest, read_picture(picture, side_px=self.config.side_px))
 
     def _embed_named(self, named: list[tuple[str, Row]]) -> Vectors:
         try:
@@ -146,12 +151,14 @@ class Runtime:
                 tokens[digest] = kept
 
         def look(digest: bytes) -> Vectors:
+            pixels = self._ready.take(digest)
+            if pixels is not None:
+                return self._run_image(pixels)
             at = unseen[digest]
             try:
-                pixels = read_picture(rows[at].picture or b"", side_px=self.config.side_px)
+                return self._run_image(read_picture(rows[at].picture or b"", side_px=self.config.side_px))
             except UnreadablePicture as error:
                 raise UnreadablePicture(error.reason, row=first + at) from error
-            return self._run_image(pixels)
 
         for digest, seen in zip(unseen, self._side_by_side(look, list(unseen)), strict=True):
             tokens[digest] = seen
@@ -203,25 +210,29 @@ def _side(tokens: Vectors, *, present: bool = True) -> _Side:
     return tokens, np.full(tokens.shape[:2], present), np.array([present])
 
 
-class _Kept:
-    """The most recently used image tokens, by the digest of the picture."""
+class _Kept(Generic[One]):
+    """What was used most recently of pictures, by the digest of their bytes."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._lock = Lock()
-        self._tokens: OrderedDict[bytes, Vectors] = OrderedDict()
+        self._held: OrderedDict[bytes, One] = OrderedDict()
 
-    def get(self, digest: bytes) -> Vectors | None:
+    def get(self, digest: bytes) -> One | None:
         with self._lock:
-            if digest in self._tokens:
-                self._tokens.move_to_end(digest)
-            return self._tokens.get(digest)
+            if digest in self._held:
+                self._held.move_to_end(digest)
+            return self._held.get(digest)
 
-    def put(self, digest: bytes, tokens: Vectors) -> None:
+    def take(self, digest: bytes) -> One | None:
         with self._lock:
-            self._tokens[digest] = tokens
-            if len(self._tokens) > self._size:
-                self._tokens.popitem(last=False)
+            return self._held.pop(digest, None)
+
+    def put(self, digest: bytes, one: One) -> None:
+        with self._lock:
+            self._held[digest] = one
+            if len(self._held) > self._size:
+                self._held.popitem(last=False)
 
 
 def fingerprint(folder: Path, settings: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from uniecs.errors import EmptyRow, InvalidConfig, InvalidModel, UnreadablePicture
+from uniecs.preprocess import Pixels, read_picture
 from uniecs.runtime import Row, Runtime
 
 from .conftest import Paint, paint_picture
@@ -89,6 +90,25 @@ def test_a_new_title_costs_no_vision_pass(demo_model: Path, paint: Paint) -> Non
     assert 1 == runtime.image_passes
     assert 2 == runtime.text_passes
     assert not np.array_equal(first[0], again[0])
+
+
+def test_a_picture_is_decoded_once(demo_model: Path, paint: Paint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever checks first and embeds later pays once; the bits are those of embedding alone."""
+    runtime, decoded = Runtime(demo_model), []
+
+    def counting(picture: bytes, *, side_px: int) -> Pixels:
+        decoded.append(picture)
+        return read_picture(picture, side_px=side_px)
+
+    monkeypatch.setattr("uniecs.runtime.read_picture", counting)
+    pictures = [paint("red"), paint("blue")]
+    for picture in (*pictures, *pictures):
+        runtime.check_picture(picture)
+    checked = runtime.embed([Row(picture=picture) for picture in pictures])
+    runtime.check_picture(pictures[0])
+
+    assert pictures == decoded
+    assert np.array_equal(checked, Runtime(demo_model).embed([Row(picture=one) for one in pictures]))
 
 
 def test_serving_loads_no_torch(demo_model: Path) -> None:
