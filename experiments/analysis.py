@@ -12,10 +12,12 @@ from typing import Any
 from .anytime import alpha_account, at_any_time
 from .errors import InvalidData
 from .experiment import Experiment, Metric
+from .findings import beside, explain
 from .inference import ALPHA, Comparison, adjust, compare, estimate
 from .metrics import Aggregates, Slice, column_of
 from .sequential import bounds, nominal_alpha
 from .trust import SAMPLE_RATIO_ALPHA, check_everything
+from .trust_cuts import check_cuts
 from .verdict import Look, guard, verdict
 
 Result = dict[str, Any]
@@ -45,9 +47,12 @@ def analyse(
     if unknown:
         names = ", ".join(metric.name for metric in experiment.metrics)
         raise InvalidData(f"the truth names a metric {unknown[0]!r}; {experiment.name!r} has {names}")
-    checks = check_everything(experiment, aggregates)
     looks = {name: _look(experiment, aggregates, name) for name in _treatments(experiment)}
     comparisons = _compare_all(experiment, aggregates, aggregates.looks[-1], alpha=ALPHA)
+    checks = [
+        *check_everything(experiment, aggregates),
+        *check_cuts(experiment, aggregates, comparisons),
+    ]
     strict = _compare_all(
         experiment, aggregates, aggregates.looks[-1], alpha=_bar_by_time(experiment, aggregates)
     )
@@ -85,8 +90,10 @@ def analyse(
         "comparisons": [
             _shown(experiment, found, states, truth or {})
             | at_any_time(found, time_gone=min(time_gone, 1.0), alpha=ALPHA)
+            | beside(experiment, aggregates, found, time_gone=time_gone, alpha=ALPHA)
             for found in comparisons
         ],
+        **explain(experiment, aggregates, comparisons, alpha=ALPHA),
         "looks": _series(experiment, aggregates),
         "arms": [asdict(arm) for arm in aggregates.arms],
         "caps": dict(aggregates.caps),

@@ -15,8 +15,13 @@ SHARE = 2_520
 
 AGE_EDGES = (0, 1, 2, 4, 7, 14, 28)  # days since a unit's first search
 
-# Whether control's searches carry the trigger themselves; one that is never triggered does not know.
-CONTROL_KNOWS = "SELECT count(*) FROM search WHERE variant = $control AND triggered"
+# Whether every variant's searches carry the trigger themselves. A control that is never triggered does not
+# know, and one that knows of a sample only would be cut otherwise than treatment.
+BOTH_KNOW = """
+SELECT coalesce(bool_or(variant = $control AND triggered), false)
+       AND 100 * count(triggered) >= 99 * count(*)
+FROM search
+"""
 
 # One-sided: what treatment's pages say of a query holds for control's searches of it. Only queries that
 # every variant was asked count, so that both sides are chosen alike.

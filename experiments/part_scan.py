@@ -41,7 +41,7 @@ class PartScan:
 
     def build(self) -> None:
         """The tables, in as many threads as there are: nothing with a fraction is added here."""
-        two_sided = bool(self._rows(part_query.CONTROL_KNOWS)[0][0])
+        two_sided = bool(self._rows(part_query.BOTH_KNOW)[0][0])
         self._run(part_query.LABELS)
         labelled = self._rows("SELECT count(*) FROM label")[0][0]
         self.trigger = "both sides" if two_sided else "by query" if labelled else "none"

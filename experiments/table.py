@@ -12,7 +12,7 @@ from typing import Any
 
 from .errors import InvalidData
 from .formula import Formula
-from .metrics import Moments
+from .metrics import Moments, Shape
 from .quantiles import Quantile, quantiles
 from .table_input import open_table
 from .warehouse import connect
@@ -22,14 +22,6 @@ MOST_VARIANTS = 20
 MOST_SEGMENTS = 200
 
 WHOLE = ""  # the segment that is everybody
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
-    """How a metric's column is spread over one variant's units."""
-
-    skewness: float | None
-    largest: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,26 +5,14 @@ and leaves the verdict alone.
 """
 
 from collections.abc import Mapping, Sequence
-from math import sqrt
 
 from scipy import stats
 
 from .formula import Formula
 from .inference import Comparison
-from .metrics import Moments
 from .table import WHOLE, TableScan
 from .trust import CROSSED_LIMIT, SAMPLE_RATIO_ALPHA, Check, sample_ratio
-
-# A mean needs this many units per variant, times the square of its skewness,
-# before a normal interval holds (Kohavi et al. 2014).
-SKEWNESS_RULE = 355
-
-# A single unit never moves a mean by much more than one standard error, however
-# large: it widens the error as well. Half of one is a unit that decides alone.
-INFLUENCE_LIMIT = 0.5
-
-# A lift larger than this is more often a bug than a discovery (Twyman's law).
-TWYMAN_LIFT = 0.5
+from .trust_numbers import Spread, check_balance, check_influence, check_skewness, check_twyman
 
 
 def check_table(
@@ -41,9 +29,9 @@ def check_table(
         _rows_left_out(scan, unit),
         _missing(scan, formulas),
         _balance(scan, formulas, list(shares)),
-        _skewness(scan, formulas),
+        check_skewness([it for formula in formulas for it in _spreads(scan, formula.name).values()]),
         _influence(scan, found),
-        _twyman(found),
+        check_twyman(found),
     ]
 
 
@@ -114,102 +102,30 @@ def _missing(scan: TableScan, formulas: Sequence[Formula]) -> Check:
 
 
 def _balance(scan: TableScan, formulas: Sequence[Formula], names: Sequence[str]) -> Check:
-    """Before the experiment the variants must not differ."""
-    worst, where = 1.0, ""
-    covered = [it for it in formulas if it.covariate]
-    for formula in covered:
-        moments = scan.moments.get((formula.name, WHOLE, WHOLE), {})
-        for treatment in names[1:]:
-            p_value = _difference_p(moments.get(names[0]), moments.get(treatment), "x")
-            if p_value < worst:
-                worst, where = p_value, f"{formula.covariate[0]} between {names[0]} and {treatment}"
-    ok = worst >= SAMPLE_RATIO_ALPHA
-    return Check(
-        name="balance",
-        title="Alike before",
-        status="ok" if ok else "fail",
-        sentence="No covariate to compare the variants by before the experiment."
-        if not covered
-        else "Before the experiment the variants were alike."
-        if ok
-        else f"Before the experiment the variants already differed: {where} (p = {worst:.2g}).",
-        figures={"p_value": worst},
-    )
-
-
-def _difference_p(control: Moments | None, treatment: Moments | None, column: str) -> float:
-    if control is None or treatment is None or min(control.count, treatment.count) < 2:
-        return 1.0
-    error = sqrt(sum(it.covariance(column, column) / it.count for it in (control, treatment)))
-    if error == 0:
-        return 1.0
-    return float(2 * stats.norm.sf(abs(control.mean(column) - treatment.mean(column)) / error))
-
-
-def _skewness(scan: TableScan, formulas: Sequence[Formula]) -> Check:
-    short = []
-    needed_most = 0.0
+    pairs = []
     for formula in formulas:
-        for name, shape in scan.shapes.get(formula.name, {}).items():
-            needed = SKEWNESS_RULE * (shape.skewness or 0.0) ** 2
-            count = scan.moments[formula.name, WHOLE, WHOLE][name].count
-            needed_most = max(needed_most, needed)
-            if count < needed:
-                short.append(
-                    f"{formula.name} in {name} has {count:,} units, its skewness asks for {needed:,.0f}"
-                )
-    return Check(
-        name="skewness",
-        title="Enough for its tail",
-        status="warn" if short else "ok",
-        sentence=f"Intervals are rough: {'; '.join(short)}; cap it, or run longer."
-        if short
-        else "Every mean has the units its skewness asks for.",
-        figures={"units_needed": needed_most},
-    )
+        moments = scan.moments.get((formula.name, WHOLE, WHOLE), {})
+        pairs += [
+            (f"{formula.covariate[0]} between {names[0]} and {name}", moments[names[0]], moments[name], "x")
+            for name in names[1:]
+            if formula.covariate and names[0] in moments and name in moments
+        ]
+    return check_balance(pairs)
+
+
+def _spreads(scan: TableScan, metric: str) -> dict[str, Spread]:
+    moments = scan.moments.get((metric, WHOLE, WHOLE), {})
+    return {
+        name: Spread(metric=metric, variant=name, column="y", shape=shape, moments=moments[name])
+        for name, shape in scan.shapes.get(metric, {}).items()
+        if "d" not in moments[name].columns
+    }
 
 
 def _influence(scan: TableScan, found: Sequence[Comparison]) -> Check:
-    """Whether one unit alone moves a difference by a good part of its standard error."""
-    heavy, largest_move = [], 0.0
+    pairs = []
     for it in found:
-        moments = scan.moments.get((it.metric, WHOLE, WHOLE), {})
-        if it.metric not in scan.shapes or it.p_value is None or "d" in next(iter(moments.values())).columns:
-            continue
-        for name in (it.control, it.treatment):
-            mine, count = moments[name], moments[name].count
-            pair = [moments[it.control], moments[it.treatment]]
-            error = sqrt(sum(one.covariance("y", "y") / one.count for one in pair))
-            moved = (scan.shapes[it.metric][name].largest - mine.mean("y")) / (count - 1)
-            if error and moved / error > largest_move:
-                largest_move = moved / error
-            if error and moved > INFLUENCE_LIMIT * error:
-                heavy.append(
-                    f"The largest unit of {name} moves {it.metric} by {moved / error:.1f} standard errors"
-                )
-    return Check(
-        name="influence",
-        title="No unit decides alone",
-        status="warn" if heavy else "ok",
-        sentence=f"{'; '.join(dict.fromkeys(heavy))}: cap the metric before the next start."
-        if heavy
-        else "No single unit moves a mean by more than half its standard error.",
-        figures={"standard_errors": largest_move},
-    )
-
-
-def _twyman(found: Sequence[Comparison]) -> Check:
-    odd = [
-        f"{it.metric} in {it.treatment} {it.lift:+.0%}"
-        for it in found
-        if it.lift is not None and abs(it.lift) > TWYMAN_LIFT and it.p_value is not None and it.p_value < 0.01
-    ]
-    return Check(
-        name="twyman",
-        title="Not too good to be true",
-        status="warn" if odd else "ok",
-        sentence=f"Larger than most that are real: {', '.join(odd)}; look for a bug in the logs first."
-        if odd
-        else f"No clear change is larger than {TWYMAN_LIFT:.0%}.",
-        figures={"lifts": len(odd)},
-    )
+        spreads = _spreads(scan, it.metric)
+        if it.p_value is not None and it.control in spreads and it.treatment in spreads:
+            pairs.append((spreads[it.control], spreads[it.treatment]))
+    return check_influence(pairs)
