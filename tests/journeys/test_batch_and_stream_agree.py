@@ -1,14 +1,27 @@
 """The nightly run and the consumer give the same product the same vector, bit for bit."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from product_index.catalog import Catalogue
+from benchmarks.goods import write_goods
+from product_index.build import build_encoder
+from product_index.catalog import Catalogue, open_catalogue
 from product_index.embedding import spec_of
-from product_index.pictures import LocalPictures
+from product_index.encoder import Encoder, HashEncoder
+from product_index.pictures import LocalPictures, pictures_beside
+from product_index.product import ProductChange
+from product_index.rebuild import begin, embed_shard, load_shards
+from product_index.refresh import apply_changes
+from product_index.settings import Settings
+from product_index.vector_store import InMemoryVectorDatabase, VectorStore
+from streaming.change_log import InMemoryChangeLog, InMemoryTopics, Outgoing
+from streaming.events import encode_change
+from streaming.worker import Pace, Worker
 
-from .conftest import Parts
+from .conftest import NOON, Parts
 from .walking import consume, publish, rebuild
 
 
@@ -44,3 +57,55 @@ def test_what_batch_has_written_costs_the_stream_nothing(
     again = consume(parts, topic, None, pictures)
 
     assert {"stale": 4} == dict(again.by_class)
+
+
+@pytest.mark.parametrize(("kind", "count"), [("hash", 5_000), ("demo/model", 400)])
+def test_many_products_with_their_dirt_agree(kind: str, count: int, tmp_path: Path) -> None:
+    """However they were cut into batches, in whatever order they came, and with older versions between.
+
+    All 5,000 with the committed encoder: `python -m benchmarks.bulk`.
+    """
+    catalogue = open_catalogue(write_goods(tmp_path / "goods", count, pictures=count // 8))
+    encoder = HashEncoder() if kind == "hash" else build_encoder(Settings(uniecs_model=kind))
+    changes = [change for page in catalogue.pages() for change in page]
+
+    night = at_night(catalogue, encoder, tmp_path)
+    stream = in_a_stream(changes, encoder, pictures_beside(catalogue.picture_root or tmp_path))
+
+    assert count == len(changes) == night.count()
+    ours, theirs = (
+        {row.product_id: row for page in store.rows() for row in page} for store in (night, stream)
+    )
+    assert set(ours) == set(theirs)
+    for product_id, row in ours.items():
+        assert row.vector.tobytes() == theirs[product_id].vector.tobytes(), product_id
+        assert replace(row, vector=None) == replace(theirs[product_id], vector=None), product_id  # type: ignore[arg-type]
+
+
+def at_night(catalogue: Catalogue, encoder: Encoder, folder: Path) -> VectorStore:
+    plan = begin(catalogue, encoder, alias="products", folder=folder, now=NOON, seed="night")
+    for number in range(len(plan.shards)):
+        embed_shard(plan, number, encoder, pictures_beside(catalogue.picture_root or folder), now=NOON)
+    return load_shards(plan, InMemoryVectorDatabase())
+
+
+def in_a_stream(changes: list[ProductChange], encoder: Encoder, pictures: LocalPictures) -> VectorStore:
+    drawn, topics = np.random.default_rng(11), InMemoryTopics()
+    older = [
+        replace(change, version=0, product=replace(change.product, title="as it was"))
+        for change in changes[::7]
+        if change.product is not None
+    ]
+    both = [*changes, *older]
+    for place in drawn.permutation(len(both)):
+        key, value = encode_change(both[place])
+        topics.send([Outgoing(topic="product-changes", key=key, value=value)])
+    store = InMemoryVectorDatabase().create("streamed", spec_of(encoder))
+    worker = Worker(
+        changes=InMemoryChangeLog(topics, "product-changes"),
+        sink=topics,
+        apply=lambda batch: apply_changes(batch, encoder, store, pictures, now=NOON),
+        pace=Pace(batch_size=int(drawn.integers(20, 90)), batch_wait_s=0.0, idle_s=0.0),
+    )
+    worker.run(stop=lambda: False, max_idle_s=0.0)
+    return store
