@@ -9,22 +9,29 @@ over UTF-8, so that any language gives the same answer;
    share of them takes part. A larger share only adds units.
 3. arm = murmur3("<experiment salt>:<unit>"), independent of the slot: the
    variants own [0, 2^32) in their order, each its share.
+
+With `hashing = "growthbook-2"` the arm is GrowthBook's instead (`growthbook`).
 """
 
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 import mmh3
 
+from . import growthbook
 from .errors import InvalidUnit
 from .experiment import Experiment, Layer, Plan
+from .targeting import Attribute, meets
 
-Reason = Literal["assigned", "not_in_traffic", "not_started", "off"]
+Reason = Literal["assigned", "not_in_traffic", "not_started", "not_targeted", "off"]
+
+_NOTHING_KNOWN: Mapping[str, Attribute] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(NamedTuple):
     """What a unit gets, and why. Only `assigned` units are part of the experiment."""
 
     experiment: str
@@ -33,8 +40,22 @@ class Decision:
     plan: Plan
 
 
-def assign(experiment: Experiment, unit_id: str, *, now: datetime, enabled: bool = True) -> Decision:
+def assign(
+    experiment: Experiment,
+    unit_id: str,
+    *,
+    now: datetime,
+    enabled: bool = True,
+    attributes: Mapping[str, Attribute] = _NOTHING_KNOWN,
+) -> Decision:
     """The variant this unit gets.
+
+    Args:
+        experiment: the flag.
+        unit_id: who is randomised.
+        now: before the start, everybody gets control.
+        enabled: False is the kill switch.
+        attributes: what the host says of the request, for an experiment with targeting.
 
     Raises:
         InvalidUnit: the id is not text, is empty, or has no UTF-8 form.
@@ -44,15 +65,23 @@ def assign(experiment: Experiment, unit_id: str, *, now: datetime, enabled: bool
         return _outside(experiment, "off")
     if now < experiment.start:
         return _outside(experiment, "not_started")
-    if not takes_part(experiment, unit_id):
+    if experiment.targeting and not meets(experiment.targeting, attributes):
+        return _outside(experiment, "not_targeted")
+    arm = arm_of(experiment, unit_id)
+    if arm is None:
         return _outside(experiment, "not_in_traffic")
-    arm = bucket(unit_id, salt=experiment.salt)
-    for variant, last in zip(experiment.variants, experiment.arm_bounds, strict=True):
-        if arm < last:
-            return Decision(
-                experiment=experiment.name, variant=variant.name, reason="assigned", plan=variant.plan
-            )
-    raise AssertionError("the last variant's bound is 2^32")  # pragma: no cover
+    variant = experiment.variants[arm]
+    return Decision(experiment.name, variant.name, "assigned", variant.plan)
+
+
+def arm_of(experiment: Experiment, unit_id: str) -> int | None:
+    """The place of the unit's variant among the experiment's; None if it takes no part."""
+    if experiment.hashing == "growthbook-2":
+        where = growthbook.place(unit_id, seed=experiment.salt)
+        return growthbook.arm_at(where, experiment.arm_ranges)
+    if not takes_part(experiment, unit_id):
+        return None
+    return bisect_right(experiment.arm_bounds, bucket(unit_id, salt=experiment.salt))
 
 
 def bucket(unit_id: str, *, salt: str) -> int:
@@ -94,4 +123,4 @@ def check_unit(unit_id: object) -> None:
 
 def _outside(experiment: Experiment, reason: Reason) -> Decision:
     control = experiment.control_variant
-    return Decision(experiment=experiment.name, variant=control.name, reason=reason, plan=control.plan)
+    return Decision(experiment.name, control.name, reason, control.plan)

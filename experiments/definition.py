@@ -14,6 +14,7 @@ from typing import Any
 
 from .errors import InvalidExperiment, UnknownExperiment
 from .experiment import COLUMNS, SLOTS, Experiment, Layer, Metric, Plan, Variant, refuse_overlap
+from .targeting import Target
 
 __all__ = [
     "COLUMNS",
@@ -43,6 +44,16 @@ _EXPERIMENT_KEYS = {
     "variants": dict,
     "metrics": dict,
     "segments": list,
+    "targeting": list,
+    "hashing": str,
+}
+_TARGET_KEYS = {
+    "attribute": str,
+    "is_in": list,
+    "not_in": list,
+    "at_least": float,
+    "at_most": float,
+    "equals": bool,
 }
 _METRIC_KEYS = {
     "title": str,
@@ -59,6 +70,7 @@ _KIND_NAMES = {
     str: "text",
     float: "a number",
     int: "a whole number",
+    bool: "true or false",
     dict: "a table",
     list: "a list",
     datetime: "a time",
@@ -130,7 +142,7 @@ def read_definition(file: Traversable) -> Experiment:
 
 
 def _experiment(table: Mapping[str, Any]) -> Experiment:
-    top = _take(table, "the definition", _EXPERIMENT_KEYS, optional=("segments",))
+    top = _take(table, "the definition", _EXPERIMENT_KEYS, optional=("segments", "targeting", "hashing"))
     layer = _take(top["layer"], "[layer]", {"name": str, "salt": str, "slots": list})
     looks = _take(top["looks"], "[looks]", {"planned": int, "every_days": int})
     attribution = _take(top["attribution"], "[attribution]", {"days": int})
@@ -150,7 +162,18 @@ def _experiment(table: Mapping[str, Any]) -> Experiment:
         attribution_days=attribution["days"],
         metrics=tuple(_metric(name, fields) for name, fields in top["metrics"].items()),
         segments=_texts(top.get("segments", []), "segments"),
+        targeting=tuple(_target(rule) for rule in top.get("targeting", [])),
+        hashing=top.get("hashing", "murmur3"),
     )
+
+
+def _target(table: Any) -> Target:
+    optional = ("is_in", "not_in", "at_least", "at_most", "equals")
+    fields = _take(table, "[[targeting]]", _TARGET_KEYS, optional=optional)
+    for key in ("is_in", "not_in"):
+        if key in fields:
+            fields[key] = _texts(fields[key], f"[[targeting]] {key}")
+    return Target(**fields)
 
 
 def _variant(name: str, table: Any) -> Variant:
@@ -226,7 +249,7 @@ def _take(
 
 def _is_kind(value: object, kind: Callable[..., Any]) -> bool:
     if isinstance(value, bool):
-        return False
+        return kind is bool
     if kind is float:
         return isinstance(value, int | float)
     return isinstance(value, kind)  # type: ignore[arg-type]

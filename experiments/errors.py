@@ -4,6 +4,7 @@ ExperimentsError
     InvalidExperiment      a definition breaks a rule: fix the file
     UnknownExperiment      no definition of that name
     InvalidUnit            an id that no language would hash alike
+    InvalidOverride        a tester's token is unsigned, forged, expired or names nothing here
     InvalidEvent           an exposure or outcome breaks its contract
     InvalidData            logs or a table cannot be analysed as they are
 """
@@ -23,6 +24,10 @@ class UnknownExperiment(ExperimentsError):
 
 class InvalidUnit(ExperimentsError):
     """A unit id is not text, is empty, or has no UTF-8 form."""
+
+
+class InvalidOverride(ExperimentsError):
+    """A tester's token is unsigned, forged, expired or names nothing here."""
 
 
 class InvalidEvent(ExperimentsError):

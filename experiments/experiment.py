@@ -16,6 +16,8 @@ from math import floor
 from typing import Any, Literal
 
 from .errors import InvalidExperiment
+from .growthbook import Range, ranges
+from .targeting import Target
 
 SLOTS = 2**32  # the range of the hash: a layer is this many slots
 
@@ -32,6 +34,7 @@ COLUMNS = (
 )
 
 Role = Literal["primary", "secondary", "guardrail"]
+Hashing = Literal["murmur3", "growthbook-2"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _SALT = re.compile(r"[0-9a-f]{16}")
@@ -173,8 +176,11 @@ class Experiment:
         planned_looks: how often the results are looked at, every `look_every_days`, before a decision.
         attribution_days: an outcome counts if it follows a served search of its unit within this time.
         segments: declared breakdowns; a report labels any other as explored after the fact.
+        targeting: rules on what the host says of a request; all must hold.
+        hashing: how a unit gets its arm; `growthbook-2` for one whose units GrowthBook has seen.
         traffic_bound: the first of the owned slots, laid end to end, that takes no part.
         arm_bounds: the first bucket past each variant's share; the last is 2^32.
+        arm_ranges: with `growthbook-2`, the places in [0, 1) that each variant covers.
     """
 
     name: str
@@ -192,12 +198,15 @@ class Experiment:
     attribution_days: int
     metrics: tuple[Metric, ...]
     segments: tuple[str, ...] = ()
+    targeting: tuple[Target, ...] = ()
+    hashing: Hashing = "murmur3"
     traffic_bound: int = field(init=False, repr=False, compare=False)
     arm_bounds: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    arm_ranges: tuple[Range, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_name("experiment", self.name)
-        _check_salt(f"experiment {self.name!r}", self.salt)
+        self._check_hashing()
         if self.salt == self.layer.salt:
             raise InvalidExperiment(
                 f"experiment {self.name!r}: its salt is the layer's; arms need one of their own"
@@ -226,6 +235,25 @@ class Experiment:
         shares = accumulate(_exact(variant.share) for variant in self.variants)
         object.__setattr__(self, "traffic_bound", floor(_exact(self.traffic) * owned))
         object.__setattr__(self, "arm_bounds", tuple(floor(share * SLOTS) for share in shares))
+        covered = ranges([variant.share for variant in self.variants], coverage=self.traffic)
+        object.__setattr__(self, "arm_ranges", covered)
+
+    def _check_hashing(self) -> None:
+        if self.hashing == "murmur3":
+            _check_salt(f"experiment {self.name!r}", self.salt)
+        elif self.hashing != "growthbook-2":
+            raise InvalidExperiment(
+                f"experiment {self.name!r}: hashing is {self.hashing!r}, must be murmur3 or growthbook-2"
+            )
+        elif not self.salt:
+            raise InvalidExperiment(
+                f"experiment {self.name!r}: salt is empty; give GrowthBook's seed, or its experiment key"
+            )
+        elif self.layer.slots != ((0, SLOTS),):
+            raise InvalidExperiment(
+                f"experiment {self.name!r}: growthbook-2 knows no layers;"
+                f" give the layer all slots, [[0, {SLOTS}]]"
+            )
 
     def _check_variants(self) -> None:
         names = [variant.name for variant in self.variants]
@@ -263,14 +291,21 @@ class Experiment:
 
     @property
     def signature(self) -> str:
-        """A hash of all that must not change once started: everything but `traffic`, which may be ramped."""
+        """A hash of all that must not change once started: everything but `traffic`, which may be ramped.
+
+        What came to definitions later counts only where it is used: an upgrade changes no signature.
+        """
+        unused = [name for name, default in _LATER.items() if getattr(self, name) == default]
         text = json.dumps(
-            _plain(self, without=("traffic", "traffic_bound", "arm_bounds")),
+            _plain(self, without=("traffic", "traffic_bound", "arm_bounds", "arm_ranges", *unused)),
             sort_keys=True,
             ensure_ascii=True,
             separators=(",", ":"),
         )
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_LATER: Mapping[str, object] = {"targeting": (), "hashing": "murmur3"}
 
 
 def _exact(share: float) -> Fraction:

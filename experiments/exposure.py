@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 
 from .errors import InvalidEvent
 
+EventKind = Literal["assigned", "triggered", "exposed", "outcome"]
 QueryKind = Literal["text", "image", "both"]
 OutcomeKind = Literal["click", "add_to_cart", "order"]
 
@@ -43,11 +44,16 @@ class Exposure:
         event_id: see `event_id`: the same exposure always has the same id.
         counterfactual: the product ids that the other plan would have served,
             best first; empty where it was not sampled.
-        triggered: whether the served page differs from what base alone gives;
-            None where that is not known.
+        triggered: whether the served page differs from what base alone gives,
+            in control whether the other plan's page would; None where that is
+            not known. In control it is learnt after the answer: then the same
+            exposure is logged once more, under the same id.
         reason: why this variant: `assigned`, `override`, `off`, ...
         degraded: whether a planned channel was missing from the answer.
         latency_ms: of the whole recall step.
+        would_change_pool: whether a channel found what the base had not; None where not known.
+        depth_of_first_change: the first place, from 1, where the two pages differ.
+        teams: in an interleaved page, place by place: whose pick it is, `base` or `recall`.
     """
 
     event_id: str
@@ -59,7 +65,7 @@ class Exposure:
     query: str
     query_kind: QueryKind
     occurred_at: datetime
-    served: tuple[ServedProduct, ...]
+    served: Sequence[ServedProduct]
     counterfactual: tuple[str, ...] = ()
     triggered: bool | None = None
     reason: str = "assigned"
@@ -67,11 +73,45 @@ class Exposure:
     index_version: str = ""
     model_id: str = ""
     latency_ms: float = 0.0
+    would_change_pool: bool | None = None
+    depth_of_first_change: int | None = None
+    teams: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_event(self.event_id, self.unit_id, self.occurred_at)
         if not self.experiment or not self.variant:
             raise InvalidEvent(f"exposure {self.event_id!r} names no experiment or no variant")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A step of a unit that is neither a page nor a deed: it was assigned, or it was triggered.
+
+    Attributes:
+        kind: `assigned`, once a session: the unit has an arm. `triggered`: its
+            search is one where the arms differ, told in both arms alike.
+        depth_of_first_change: of a triggered search, the first place that differs.
+    """
+
+    event_id: str
+    kind: Literal["assigned", "triggered"]
+    experiment: str
+    phase: str
+    variant: str
+    unit_id: str
+    session_id: str
+    occurred_at: datetime
+    query_id: str | None = None
+    would_change_pool: bool | None = None
+    would_change_page: bool | None = None
+    depth_of_first_change: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_event(self.event_id, self.unit_id, self.occurred_at)
+        if self.kind not in ("assigned", "triggered"):
+            raise InvalidEvent(
+                f"mark {self.event_id!r}: kind is {self.kind!r}, must be assigned or triggered"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +155,10 @@ class EventLog(Protocol):
         """Take an outcome."""
         ...
 
+    def marked(self, mark: Mark) -> None:
+        """Take a mark."""
+        ...
+
     @property
     def dropped(self) -> int:
         """How many events were lost so far."""
@@ -126,11 +170,12 @@ class EventLog(Protocol):
 
 
 class InMemoryEventLog:
-    """The twin: two lists."""
+    """The twin: three lists."""
 
     def __init__(self) -> None:
         self.exposures: list[Exposure] = []
         self.outcomes: list[Outcome] = []
+        self.marks: list[Mark] = []
         self.dropped = 0
 
     def exposed(self, exposure: Exposure) -> None:
@@ -140,6 +185,10 @@ class InMemoryEventLog:
     def happened(self, outcome: Outcome) -> None:
         """Take an outcome."""
         self.outcomes.append(outcome)
+
+    def marked(self, mark: Mark) -> None:
+        """Take a mark."""
+        self.marks.append(mark)
 
     def close(self, *, timeout_s: float = 10.0) -> None:
         """Nothing waits."""
@@ -183,7 +232,8 @@ def exposure_from_json(line: bytes) -> Exposure:
     fields = _load(line, _EXPOSURE_FIELDS)
     try:
         fields["occurred_at"] = datetime.fromisoformat(fields["occurred_at"])
-        fields["counterfactual"] = tuple(fields["counterfactual"])
+        for names in ("counterfactual", "teams"):
+            fields[names] = tuple(fields.get(names) or ())
         fields["served"] = tuple(
             ServedProduct(
                 product_id=served["product_id"],
@@ -219,8 +269,37 @@ def outcome_from_json(line: bytes) -> Outcome:
         raise InvalidEvent(f"not an outcome: {error!r} in {line[:200]!r}") from error
 
 
+def mark_to_json(mark: Mark) -> bytes:
+    """The mark as one line of JSON (UTF-8, no line feed)."""
+    fields: dict[str, Any] = {name: getattr(mark, name) for name in _MARK_FIELDS}
+    fields["occurred_at"] = _rfc3339(mark.occurred_at)
+    return _dump(fields)
+
+
+def mark_from_json(line: bytes) -> Mark:
+    """Read a mark.
+
+    Raises:
+        InvalidEvent: not JSON, or a field is missing or of the wrong kind.
+    """
+    fields = _load(line, _MARK_FIELDS)
+    try:
+        fields["occurred_at"] = datetime.fromisoformat(fields["occurred_at"])
+        return Mark(**fields)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidEvent(f"not a mark: {error!r} in {line[:200]!r}") from error
+
+
+def to_json(event: Exposure | Outcome | Mark) -> bytes:
+    """Any event as one line of JSON."""
+    if isinstance(event, Exposure):
+        return exposure_to_json(event)
+    return outcome_to_json(event) if isinstance(event, Outcome) else mark_to_json(event)
+
+
 _EXPOSURE_FIELDS = tuple(Exposure.__dataclass_fields__)
 _OUTCOME_FIELDS = tuple(Outcome.__dataclass_fields__)
+_MARK_FIELDS = tuple(Mark.__dataclass_fields__)
 
 
 def _check_event(event: str, unit_id: str, occurred_at: datetime) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from .exposure import Exposure, Outcome, exposure_to_json, outcome_to_json
+from .exposure import Exposure, Mark, Outcome, to_json
 
 log = structlog.get_logger()
 
@@ -29,6 +29,7 @@ class KafkaEventLog:
 
     Args:
         bootstrap: the broker's address, `host:port[,host:port]`.
+        marks_topic: where marks go; they are not sent without.
         capacity: how many events may wait; past it the oldest is dropped and counted.
         connection: more settings of the client (security); never logged.
     """
@@ -39,12 +40,15 @@ class KafkaEventLog:
         *,
         exposures_topic: str = "search-exposures",
         outcomes_topic: str = "search-outcomes",
+        marks_topic: str = "",
         capacity: int = CAPACITY,
         connection: Mapping[str, Any] | None = None,
     ) -> None:
         self._connection = {"bootstrap_servers": bootstrap.split(","), **(connection or {})}
         self._topics: dict[type, str] = {Exposure: exposures_topic, Outcome: outcomes_topic}
-        self._ring: deque[Exposure | Outcome] = deque()
+        if marks_topic:
+            self._topics[Mark] = marks_topic
+        self._ring: deque[Exposure | Outcome | Mark] = deque()
         self._capacity = capacity
         self._change = threading.Condition()
         self._dropped = 0
@@ -62,6 +66,11 @@ class KafkaEventLog:
     def happened(self, outcome: Outcome) -> None:
         """Take an outcome."""
         self._take(outcome)
+
+    def marked(self, mark: Mark) -> None:
+        """Take a mark, if there is a topic for marks."""
+        if Mark in self._topics:
+            self._take(mark)
 
     @property
     def dropped(self) -> int:
@@ -89,7 +98,7 @@ class KafkaEventLog:
         if self._dropped:
             log.warning("events_dropped", dropped=self._dropped)
 
-    def _take(self, event: Exposure | Outcome) -> None:
+    def _take(self, event: Exposure | Outcome | Mark) -> None:
         with self._change:
             if self._give_up_at is not None:
                 self._dropped += 1
@@ -104,7 +113,7 @@ class KafkaEventLog:
         producer: Any = None
         while (event := self._next()) is not None:
             try:
-                topic, value = self._topics[type(event)], _encoded(event)
+                topic, value = self._topics[type(event)], to_json(event)
             except Exception as error:
                 self._done(error)  # this one can never be sent
                 continue
@@ -119,7 +128,7 @@ class KafkaEventLog:
         if producer is not None:
             _close(producer, timeout_s=self._left_s())
 
-    def _next(self) -> Exposure | Outcome | None:
+    def _next(self) -> Exposure | Outcome | Mark | None:
         """The oldest event, waiting for one; None when closed and empty, or out of time."""
         with self._change:
             while not self._ring or self._flying >= self._capacity:
@@ -131,7 +140,7 @@ class KafkaEventLog:
             self._flying += 1
             return self._ring.popleft()
 
-    def _put_back(self, event: Exposure | Outcome, error: BaseException) -> None:
+    def _put_back(self, event: Exposure | Outcome | Mark, error: BaseException) -> None:
         """Keep the event for the next try, unless newer ones have filled the ring."""
         with self._change:
             self._flying -= 1
@@ -194,10 +203,6 @@ def _knock(addresses: Sequence[str]) -> None:
                 raise
         else:
             return
-
-
-def _encoded(event: Exposure | Outcome) -> bytes:
-    return exposure_to_json(event) if isinstance(event, Exposure) else outcome_to_json(event)
 
 
 def _close(producer: Any, *, timeout_s: float) -> None:
