@@ -12,7 +12,7 @@ worked out when somebody asks.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import count
+from itertools import chain, count
 from typing import overload
 
 from product_index.vector_store import Hit
@@ -89,15 +89,27 @@ class Blended(Sequence[RecalledItem]):
         provenance: who found each of them.
     """
 
-    __slots__ = ("_found", "_hits", "product_ids", "provenance")
+    __slots__ = ("_found", "_hits", "_lists", "product_ids", "provenance")
 
     def __init__(
         self, product_ids: list[str], lists: RankedLists, found: Mapping[str, Sequence[Hit]]
     ) -> None:
         self.product_ids = product_ids
         self.provenance = Provenance(lists)
+        self._lists = lists
         self._found = found
         self._hits: Mapping[str, Hit] | None = None
+
+    @property
+    def adds_to_the_pool(self) -> bool:
+        """Whether a channel found what the base had not."""
+        base, *found = self._lists.values()
+        return not all(set(base).issuperset(product_ids) for product_ids in found)
+
+    def beginning_with(self, page: list[str]) -> "Blended":
+        """The same products with these first, as long as before or as the page."""
+        ordered = list(dict.fromkeys(chain(page, self.product_ids)))
+        return Blended(ordered[: max(len(page), len(self.product_ids))], self._lists, self._found)
 
     def __len__(self) -> int:
         return len(self.product_ids)

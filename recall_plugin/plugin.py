@@ -6,92 +6,44 @@ base raises comes back to it. In control, the answer is the base itself.
 """
 
 import inspect
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Self
-from uuid import uuid4
 
-import structlog
-
-from experiments.assignment import assign
+from experiments.assignment import bucket
 from experiments.definition import Experiment, load_experiments
 from experiments.errors import InvalidUnit
-from experiments.exposure import EventLog, Exposure, Outcome, ServedProduct, event_id
+from experiments.exposure import EventLog, Outcome
+from experiments.targeting import Attribute
 
 from .breaker import Breaker
 from .build import build_channels, build_event_log
 from .channels import Channel
-from .merge import blend
-from .panel import Asked, Panel
-from .query import BASE, ChannelAnswer, ChannelRequest, Query, RecalledItem
-from .routing import routes_of
+from .counterfactual import Counterfactual
+from .deciding import Decider, Vendor
+from .interleave import DESIGNS
+from .merge import Blended, GroupOf, blend
+from .panel import Panel
+from .query import ChannelAnswer, ChannelRequest, Query
+from .result import NO_ANSWERS, RecallResult
+from .routing import Route, routes_of
 from .settings import Settings, read_settings
-from .switches import Switches
+from .switches import Off, Switches
 from .tally import Tally
+from .telling import Teller
+from .turn import Turn, missing
 
-log = structlog.get_logger(__name__)
+__all__ = ["AsyncBase", "Base", "RecallPlugin", "RecallResult"]
 
 Base = Sequence[str] | Callable[[], Sequence[str]]
 AsyncBase = Sequence[str] | Awaitable[Sequence[str]] | Callable[[], Awaitable[Sequence[str]] | Sequence[str]]
 
 # Only these units are part of the experiment; an override is served, never logged.
 LOGGED = "assigned"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecallResult:
-    """The answer, and how it came about.
-
-    Attributes:
-        product_ids: best first. In control, and wherever nothing was recalled,
-            the very object that the base gave.
-        variant: what the unit was served.
-        reason: why: `assigned`, `off`, `not_in_traffic`, ...
-        degraded: a planned channel's answer is missing.
-        channels: what each planned channel answered; empty in control.
-        latency_ms: of the whole step, the base included.
-        triggered: whether the page differs from the base's; None in control.
-        counterfactual: the page that base alone would have given; empty in control.
-    """
-
-    product_ids: Sequence[str]
-    variant: str
-    reason: str
-    query_id: str
-    degraded: bool = False
-    channels: Mapping[str, ChannelAnswer] = field(default_factory=dict)
-    latency_ms: float = 0.0
-    triggered: bool | None = None
-    counterfactual: tuple[str, ...] = ()
-    blended: tuple[RecalledItem, ...] | None = field(default=None, repr=False)
-
-    @property
-    def items(self) -> tuple[RecalledItem, ...]:
-        """The same products, each with who found it and at which rank."""
-        if self.blended is not None:
-            return self.blended
-        return tuple(
-            RecalledItem(product_id=product_id, ranks={BASE: rank})
-            for rank, product_id in enumerate(self.product_ids, start=1)
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Turn:
-    """One request between its beginning and its answer."""
-
-    query: Query
-    unit_id: str
-    session_id: str
-    query_id: str
-    now: datetime
-    started_s: float
-    variant: str
-    reason: str
-    asked: Asked | None
+_NOTHING_KNOWN: Mapping[str, Attribute] = MappingProxyType({})
 
 
 class RecallPlugin:
@@ -100,8 +52,10 @@ class RecallPlugin:
     Args:
         channels: those that are loaded; a planned one that is missing answers `off`.
         experiment: the flag; its plans are checked here.
-        event_log: takes exposures and outcomes.
+        event_log: takes exposures, marks and outcomes.
         settings: times, limits and the switches' file.
+        group_of: the product group of a product id; then a group is recalled once.
+        vendor: decides who gets what in the experiment's stead (see `deciding`).
         clock: monotonic seconds.
         wall_clock: the time of events.
         new_id: names a query that the host did not name.
@@ -117,27 +71,58 @@ class RecallPlugin:
         event_log: EventLog,
         *,
         settings: Settings,
+        group_of: GroupOf | None = None,
+        vendor: Vendor | None = None,
         breaker: Callable[[], Breaker] = Breaker,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        new_id: Callable[[], str] = lambda: uuid4().hex,
+        new_id: Callable[[], str] = lambda: os.urandom(16).hex(),
     ) -> None:
         self._experiment = experiment
         self._routes = routes_of(experiment)
-        self._log = event_log
         self._grace_s = settings.grace_ms / 1000
         self._budget_s = settings.budget_ms / 1000
+        self._marks_assigned = settings.log_assigned
+        self._group_of = group_of
         self._switches = Switches(settings.switches)
         self._tally = Tally()
         self._panel = Panel(
             channels, in_flight=settings.in_flight, breaker=breaker, tally=self._tally, clock=clock
+        )
+        self._decider = Decider(
+            experiment,
+            self._tally,
+            override_secret=settings.override_secret.get_secret_value(),
+            vendor=vendor,
+        )
+        self._teller = Teller(experiment, event_log, self._tally)
+        other = next((route for route in self._routes.values() if route.channels), None)
+        self._counterfactual = Counterfactual(
+            experiment,
+            self._panel,
+            self._teller,
+            self._tally,
+            share=settings.counterfactual_share,
+            channels=other.channels if other is not None else (),
+            join=lambda query, own, answers: (
+                None if other is None else self._joined(other, query, own, answers)
+            ),
+            budget_s=self._budget_s,
+            clock=clock,
         )
         self._clock = clock
         self._wall_clock = wall_clock
         self._new_id = new_id
 
     @classmethod
-    def from_settings(cls, settings: Settings | None = None, *, event_log: EventLog | None = None) -> Self:
+    def from_settings(
+        cls,
+        settings: Settings | None = None,
+        *,
+        event_log: EventLog | None = None,
+        group_of: GroupOf | None = None,
+        vendor: Vendor | None = None,
+    ) -> Self:
         """The plugin as the environment describes it.
 
         Raises:
@@ -147,8 +132,14 @@ class RecallPlugin:
         settings = settings or read_settings()
         experiment = load_experiments(settings.experiments)[settings.experiment]
         names = {name for route in routes_of(experiment).values() for name in route.channels}
-        log_to = event_log or build_event_log(settings)
-        return cls(build_channels(names, settings), experiment, log_to, settings=settings)
+        return cls(
+            build_channels(names, settings),
+            experiment,
+            event_log or build_event_log(settings),
+            settings=settings,
+            group_of=group_of,
+            vendor=vendor,
+        )
 
     def recall(
         self,
@@ -160,6 +151,8 @@ class RecallPlugin:
         query_id: str | None = None,
         now: datetime | None = None,
         grace_ms: float | None = None,
+        attributes: Mapping[str, Attribute] = _NOTHING_KNOWN,
+        override: str | None = None,
     ) -> RecallResult:
         """The base, with what the unit's variant adds.
 
@@ -173,11 +166,16 @@ class RecallPlugin:
             now: the time of the event.
             grace_ms: how long this request may wait for channels once the base
                 is ready; the settings' without.
+            attributes: what the experiment's targeting may ask of the request.
+            override: a tester's signed token; one that does not hold changes nothing.
         """
-        turn = self._begin(query, unit_id=unit_id, session_id=session_id, query_id=query_id, now=now)
+        turn = self._begin(query, unit_id, session_id, query_id, now, attributes, override)
         try:
             own = base() if callable(base) else base
-            answers = {} if turn.asked is None else turn.asked.round.join(grace_s=self._grace(grace_ms))
+            self._stop_waiting_for_a_decision(turn)
+            answers = (
+                NO_ANSWERS if turn.asked is None else turn.asked.round.join(grace_s=self._grace(grace_ms))
+            )
         except BaseException:
             self._abandon(turn)
             raise
@@ -193,14 +191,19 @@ class RecallPlugin:
         query_id: str | None = None,
         now: datetime | None = None,
         grace_ms: float | None = None,
+        attributes: Mapping[str, Attribute] = _NOTHING_KNOWN,
+        override: str | None = None,
     ) -> RecallResult:
         """As `recall`; the base may be an awaitable too."""
-        turn = self._begin(query, unit_id=unit_id, session_id=session_id, query_id=query_id, now=now)
+        turn = self._begin(query, unit_id, session_id, query_id, now, attributes, override)
         try:
             given = base() if callable(base) else base
             own = await given if inspect.isawaitable(given) else given
+            self._stop_waiting_for_a_decision(turn)
             answers = (
-                {} if turn.asked is None else await turn.asked.round.ajoin(grace_s=self._grace(grace_ms))
+                NO_ANSWERS
+                if turn.asked is None
+                else await turn.asked.round.ajoin(grace_s=self._grace(grace_ms))
             )
         except BaseException:
             self._abandon(turn)
@@ -209,10 +212,7 @@ class RecallPlugin:
 
     def happened(self, outcome: Outcome) -> None:
         """Log what a unit did next. Never raises."""
-        try:
-            self._log.happened(outcome)
-        except Exception as error:
-            self._lost("outcome", error)
+        self._teller.happened(outcome)
 
     def counts(self) -> Mapping[str, int]:
         """What went by so far: statuses by channel, late answers, dropped hits, lost events."""
@@ -220,152 +220,155 @@ class RecallPlugin:
 
     def close(self) -> None:
         """Let go of channels, then of the log."""
+        self._decider.close()
+        self._counterfactual.close()
         self._panel.close()
-        self._log.close()
+        self._teller.close()
 
     def _begin(
-        self, query: Query, *, unit_id: str, session_id: str, query_id: str | None, now: datetime | None
-    ) -> _Turn:
+        self,
+        query: Query,
+        unit_id: str,
+        session_id: str,
+        query_id: str | None,
+        now: datetime | None,
+        attributes: Mapping[str, Attribute],
+        override: str | None,
+    ) -> Turn:
         """Decide and ask. Never raises: what fails here leaves the base alone."""
-        started_s = self._clock()
-        now = now or self._wall_clock()
-        query_id = query_id or self._new_id()
-        variant, reason, asked = self._experiment.control, "failed", None
+        experiment, started_s = self._experiment, self._clock()
+        turn = Turn(
+            query, unit_id, session_id, query_id or self._new_id(), now, started_s, experiment.control
+        )
         try:
             off = self._switches.read(now_s=started_s)
-            enabled = not off.stops(self._experiment.name)
-            decision = assign(self._experiment, unit_id, now=now, enabled=enabled)
-            variant, reason = decision.variant, decision.reason
-            if names := self._routes[variant].channels:
-                request = ChannelRequest(
-                    query=query,
-                    limit=query.limit,
-                    deadline_s=started_s + self._budget_s,
-                    request_id=query_id,
-                    unit_id=unit_id,
+            if off.stops(experiment.name):
+                turn.reason = "off"
+                return turn
+            turn.now = now or self._wall_clock()
+            if self._decider.waits:
+                turn.reason = "vendor_late"
+                turn.pending = self._decider.later(
+                    unit_id,
+                    now=turn.now,
+                    attributes=attributes,
+                    override=override,
+                    then=lambda variant, reason: self._decided(turn, variant, reason, off),
                 )
-                asked = self._panel.ask(names, request, off=off.channels)
+            else:
+                decision = self._decider.now(unit_id, now=turn.now, attributes=attributes, override=override)
+                self._decided(turn, *decision, off)
         except InvalidUnit:
-            reason = "no_unit"
+            turn.reason = "no_unit"
             self._tally.add("no_unit")
         except Exception as error:
-            self._failed("begin", error)
-        return _Turn(
-            query=query,
-            unit_id=unit_id,
-            session_id=session_id,
-            query_id=query_id,
-            now=now,
-            started_s=started_s,
-            variant=variant,
-            reason=reason,
-            asked=asked,
-        )
+            self._teller.failed("begin", error)
+        return turn
+
+    def _decided(self, turn: Turn, variant: str, reason: str, off: Off) -> None:
+        """The arm is fixed, whatever its channels will answer; they are asked now."""
+        turn.variant, turn.reason, turn.off = variant, reason, off.channels
+        if names := self._routes[variant].channels:
+            request = ChannelRequest(
+                query=turn.query,
+                limit=turn.query.limit,
+                deadline_s=turn.started_s + self._budget_s,
+                request_id=turn.query_id,
+                unit_id=turn.unit_id,
+            )
+            turn.asked = self._panel.ask(names, request, off=off.channels)
 
     def _grace(self, grace_ms: float | None) -> float:
         return self._grace_s if grace_ms is None else max(0.0, grace_ms / 1000)
 
-    def _abandon(self, turn: _Turn) -> None:
+    def _stop_waiting_for_a_decision(self, turn: Turn) -> None:
+        if turn.pending is not None:
+            turn.pending.close()
+
+    def _abandon(self, turn: Turn) -> None:
+        self._stop_waiting_for_a_decision(turn)
         if turn.asked is not None:
             self._panel.abandon(turn.asked)
 
-    def _finish(self, turn: _Turn, own: Sequence[str], answers: Mapping[str, ChannelAnswer]) -> RecallResult:
+    def _finish(self, turn: Turn, own: Sequence[str], answers: Mapping[str, ChannelAnswer]) -> RecallResult:
         """Merge and log. Never raises: what fails here leaves the base alone."""
-        limit = turn.query.limit
-        planned = self._routes[turn.variant].channels
-        degraded = any(name not in answers or not answers[name].answered for name in planned)
-        served, page = own, tuple[str, ...]()
-        blended: tuple[RecalledItem, ...] | None = None
-        triggered: bool | None = None
+        route = self._routes[turn.variant]
+        if route.channels:
+            result = self._treated(turn, route, own, answers)
+        else:
+            took_ms = (self._clock() - turn.started_s) * 1000
+            result = RecallResult(own, turn.variant, turn.reason, turn.query_id, latency_ms=took_ms)
+        if turn.reason == LOGGED:
+            self._tell(turn, result)
+        return result
+
+    def _treated(
+        self, turn: Turn, route: Route, own: Sequence[str], answers: Mapping[str, ChannelAnswer]
+    ) -> RecallResult:
+        """The joined list, or the base where there is nothing to join."""
+        limit, served, teams = turn.query.limit, own, tuple[str, ...]()
+        page, triggered, blended = tuple[str, ...](), None, None
+        degraded = missing(route.channels, answers)
         try:
             if turn.asked is not None:
                 self._panel.settle(turn.asked, answers)
-            if planned:
-                page = tuple(own[:limit])
-                blended = self._blend(turn, own, answers)
-                served = own if blended is None else tuple(item.product_id for item in blended)
-                triggered = tuple(served[:limit]) != page
+            page = tuple(own[:limit])
+            blended = self._joined(route, turn.query, own, answers)
+            if blended is not None and route.interleave is not None:
+                blended, teams = self._interleaved(route.interleave, turn, own, blended)
+            served = own if blended is None else blended.product_ids
+            triggered = tuple(served[:limit]) != page
         except Exception as error:
-            served, blended, degraded = own, None, True
-            self._failed("finish", error)
-        result = RecallResult(
-            product_ids=served,
-            variant=turn.variant,
-            reason=turn.reason,
-            query_id=turn.query_id,
-            degraded=degraded,
-            channels=answers,
-            latency_ms=(self._clock() - turn.started_s) * 1000,
-            triggered=triggered,
-            counterfactual=page,
-            blended=blended,
+            served, blended, teams, degraded = own, None, (), True
+            self._teller.failed("finish", error)
+        return RecallResult(
+            served,
+            turn.variant,
+            turn.reason,
+            turn.query_id,
+            degraded,
+            answers,
+            (self._clock() - turn.started_s) * 1000,
+            triggered,
+            page,
+            blended,
+            teams,
         )
-        if turn.reason == LOGGED:
-            self._expose(turn, result)
-        return result
 
-    def _blend(
-        self, turn: _Turn, own: Sequence[str], answers: Mapping[str, ChannelAnswer]
-    ) -> tuple[RecalledItem, ...] | None:
-        """The joined list, or None where there is nothing to join."""
+    def _joined(
+        self, route: Route, query: Query, own: Sequence[str], answers: Mapping[str, ChannelAnswer]
+    ) -> Blended | None:
         found = {name: answer.hits for name, answer in answers.items() if answer.hits}
         if not found:
             return None
-        return tuple(blend(own, found, rule=self._routes[turn.variant].rule, limit=turn.query.limit))
+        return blend(own, found, rule=route.rule, limit=query.limit, group_of=self._group_of)
 
-    def _expose(self, turn: _Turn, result: RecallResult) -> None:
-        """Log what was served, as it was served. Never raises."""
+    def _interleaved(
+        self, design: str, turn: Turn, own: Sequence[str], blended: Blended
+    ) -> tuple[Blended, tuple[str, ...]]:
+        """Both rankings on one page; the coins follow from the search's id."""
+        salt = f"interleave:{self._experiment.salt}"
+        page, teams = DESIGNS[design](
+            own,
+            blended.product_ids,
+            limit=turn.query.limit,
+            coin=lambda number: bool(bucket(f"{turn.query_id}:{number}", salt=salt) & 1),
+        )
+        return blended.beginning_with(page), teams
+
+    def _tell(self, turn: Turn, result: RecallResult) -> None:
+        """Never raises: the teller counts what is lost."""
+        now = turn.now or self._wall_clock()
+        if self._marks_assigned:
+            self._teller.assigned(turn, now=now)
+        exposure = self._teller.exposed(turn, result, now=now)
+        if exposure is None or not self._counterfactual.samples(turn.query_id):
+            return
         try:
-            experiment = self._experiment
-            spoke = next((answer for answer in result.channels.values() if answer.answered), None)
-            exposure = Exposure(
-                event_id=event_id(
-                    "exposed", experiment.name, experiment.phase, turn.unit_id, turn.session_id, turn.query_id
-                ),
-                experiment=experiment.name,
-                variant=result.variant,
-                unit_id=turn.unit_id,
-                session_id=turn.session_id,
-                query_id=turn.query_id,
-                query=turn.query.for_the_log,
-                query_kind=turn.query.kind,
-                occurred_at=turn.now,
-                served=_served(result, limit=turn.query.limit),
-                counterfactual=result.counterfactual,
-                triggered=result.triggered,
-                reason=result.reason,
-                degraded=result.degraded,
-                index_version=spoke.index_version if spoke else "",
-                model_id=spoke.model_id if spoke else "",
-                latency_ms=round(result.latency_ms, 3),
-            )
-            self._log.exposed(exposure)
+            if result.triggered is None:
+                self._counterfactual.of_control(exposure, turn.query, result.product_ids, off=turn.off)
+            else:
+                page = tuple(result.product_ids[: turn.query.limit])
+                self._counterfactual.of_treatment(exposure, page, result.blended)
         except Exception as error:
-            self._lost("exposure", error)
-
-    def _failed(self, step: str, error: Exception) -> None:
-        self._tally.add(f"failed.{step}")
-        with suppress(Exception):  # a closed stdout must not cost an answer
-            log.error("recall_failed", step=step, error=repr(error), effect="the base was served")
-
-    def _lost(self, event: str, error: Exception) -> None:
-        self._tally.add(f"lost.{event}")
-        with suppress(Exception):
-            log.error("event_lost", event_kind=event, error=repr(error))
-
-
-def _served(result: RecallResult, *, limit: int) -> tuple[ServedProduct, ...]:
-    """The page as it was shown."""
-    if result.blended is None:
-        return tuple(
-            ServedProduct(
-                product_id=product_id, position=position, channels=(BASE,), rank_per_channel={BASE: position}
-            )
-            for position, product_id in enumerate(result.product_ids[:limit], start=1)
-        )
-    return tuple(
-        ServedProduct(
-            product_id=item.product_id, position=position, channels=item.channels, rank_per_channel=item.ranks
-        )
-        for position, item in enumerate(result.blended[:limit], start=1)
-    )
+            self._teller.lost("mark", error)

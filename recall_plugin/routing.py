@@ -10,16 +10,22 @@ from dataclasses import dataclass, fields
 from experiments.definition import Experiment, Plan
 
 from .errors import InvalidPlan
+from .interleave import DESIGNS
 from .query import BASE
 from .rules import RULES, Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A plan that can run. Without channels the base is the answer."""
+    """A plan that can run. Without channels the base is the answer.
+
+    Attributes:
+        interleave: show base and joined list on one page, by this design; None for the joined list alone.
+    """
 
     channels: tuple[str, ...]
     rule: Rule
+    interleave: str | None = None
 
 
 def route_of(plan: Plan) -> Route:
@@ -34,14 +40,18 @@ def route_of(plan: Plan) -> Route:
     if plan.merge not in RULES:
         raise InvalidPlan(f"merge is {plan.merge!r}, must be one of {', '.join(RULES)}")
     rule = RULES[plan.merge]
-    known = [field.name for field in fields(rule)]
-    for name in plan.parameters:
+    parameters = dict(plan.parameters)
+    design = parameters.pop("interleave", None)
+    if design is not None and design not in DESIGNS:
+        raise InvalidPlan(f"interleave is {design!r}, must be one of {', '.join(DESIGNS)}")
+    known = [*(field.name for field in fields(rule)), "interleave"]
+    for name in parameters:
         if name not in known:
             raise InvalidPlan(
                 f"parameter {name!r} is unknown to merge {plan.merge!r}; known: {', '.join(known)}"
             )
     try:
-        return Route(channels=tuple(plan.channels), rule=rule(**plan.parameters))
+        return Route(channels=tuple(plan.channels), rule=rule(**parameters), interleave=design)
     except (TypeError, AttributeError) as error:
         raise InvalidPlan(f"parameters of merge {plan.merge!r}: {error}") from error
 

@@ -7,7 +7,7 @@ product_index's; a channel that needs them reads them there.
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .errors import InvalidSettings
@@ -31,11 +31,18 @@ class Settings(BaseSettings):
         follow_alias_ms: how often the product alias is looked up.
         query_cache: how many query vectors are kept.
         kafka_bootstrap: where exposures and outcomes go.
+        override_secret: testers' tokens are signed with it; no override is taken without.
+        counterfactual_share: of the searches, in both arms, for which the page
+            that was not served is learnt, after the answer.
+        log_assigned: also log that a unit has an arm, once a session.
         channels_in: channels run in a `sidecar`, or in this `process`: there an
             overloaded channel slows the funnel although nobody waits for it.
         sidecar_socket: where the sidecar listens; a path of this user's without.
         sidecar_start: start a sidecar where none answers; without it, the host's
             process manager does.
+        host, port: where `serve` listens.
+        token: who sends it as `Authorization: Bearer` may change what the service does.
+        wait_ms: how long POST /recall waits for channels, where the request does not say.
         sidecar_in_flight: the most questions at a time per channel that its limit grows to.
     """
 
@@ -56,9 +63,16 @@ class Settings(BaseSettings):
     follow_alias_ms: Annotated[float, Field(gt=0, le=60_000)] = 500.0
     query_cache: Annotated[int, Field(ge=1)] = 20_000
     kafka_bootstrap: str = Field(default="", validation_alias="KAFKA_BOOTSTRAP")
+    override_secret: SecretStr = SecretStr("")
+    counterfactual_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    log_assigned: bool = False
     channels_in: Literal["sidecar", "process"] = "sidecar"
     sidecar_socket: Path | None = None
     sidecar_start: bool = False
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    token: SecretStr = SecretStr("")
+    wait_ms: Annotated[float, Field(ge=0, le=10_000)] = 50.0
     sidecar_in_flight: Annotated[int, Field(ge=1, le=512)] = 64
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from threading import Event, Thread
 from typing import Any
 
@@ -295,4 +294,3 @@ def test_a_base_that_is_no_list_is_returned_as_it_came(how: str) -> None:
             result = ask(recall, odd, how=how)
 
             assert result.product_ids is odd
-    assert replace(result, blended=None).blended is None

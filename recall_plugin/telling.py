@@ -1,0 +1,161 @@
+"""What is told of a request: exposure, marks, outcomes. Never raises: a log that fails is counted.
+
+Told while a shopper waits, so as little as can be: the page is written out
+when the log encodes it.
+"""
+
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+
+import structlog
+
+from experiments.definition import Experiment
+from experiments.exposure import EventLog, Exposure, Mark, Outcome, event_id
+
+from .result import RecallResult, ServedPage
+from .tally import Tally
+from .turn import Turn, first_difference
+
+log = structlog.get_logger(__name__)
+
+
+class Teller:
+    """Tells the event log about one experiment's requests."""
+
+    def __init__(self, experiment: Experiment, event_log: EventLog, tally: Tally) -> None:
+        self._experiment = experiment
+        self._log = event_log
+        self._tally = tally
+
+    def exposed(self, turn: Turn, result: RecallResult, *, now: datetime) -> Exposure | None:
+        """A unit was served this; the exposure, or None if it is lost."""
+        try:
+            exposure = self._exposure(turn, result, now)
+            self._log.exposed(exposure)
+        except Exception as error:
+            self.lost("exposure", error)
+            return None
+        return exposure
+
+    def learnt(
+        self,
+        exposure: Exposure,
+        page: tuple[str, ...],
+        other_page: tuple[str, ...],
+        *,
+        would_change_pool: bool,
+        again: bool,
+    ) -> None:
+        """The page of the arm that was not served is known, too.
+
+        Args:
+            exposure: of the page that was served.
+            page: that was served.
+            other_page: that was not.
+            would_change_pool: whether a channel found what the base had not.
+            again: the exposure was told without it: tell it once more, under its id.
+        """
+        try:
+            depth = first_difference(page, other_page)
+            if again:
+                knowing = replace(
+                    exposure,
+                    counterfactual=other_page,
+                    triggered=depth is not None,
+                    would_change_pool=would_change_pool,
+                    depth_of_first_change=depth,
+                )
+                self._log.exposed(knowing)
+            if would_change_pool or depth is not None:
+                self._log.marked(self._mark("triggered", exposure, depth, would_change_pool))
+        except Exception as error:
+            self.lost("mark", error)
+
+    def assigned(self, turn: Turn, *, now: datetime) -> None:
+        """The unit has an arm; once a session."""
+        try:
+            experiment = self._experiment
+            named = (experiment.name, experiment.phase, turn.unit_id, turn.session_id)
+            mark = Mark(
+                event_id=event_id("assigned", *named),
+                kind="assigned",
+                experiment=experiment.name,
+                phase=experiment.phase,
+                variant=turn.variant,
+                unit_id=turn.unit_id,
+                session_id=turn.session_id,
+                occurred_at=now,
+            )
+            self._log.marked(mark)
+        except Exception as error:
+            self.lost("mark", error)
+
+    def happened(self, outcome: Outcome) -> None:
+        """A unit did something."""
+        try:
+            self._log.happened(outcome)
+        except Exception as error:
+            self.lost("outcome", error)
+
+    def failed(self, step: str, error: Exception) -> None:
+        """A step of ours did: the base is served."""
+        self._tally.add(f"failed.{step}")
+        with suppress(Exception):  # a closed stdout must not cost an answer
+            log.error("recall_failed", step=step, error=repr(error), effect="the base was served")
+
+    def lost(self, event: str, error: Exception) -> None:
+        """An event could not be told."""
+        self._tally.add(f"lost.{event}")
+        with suppress(Exception):
+            log.error("event_lost", event_kind=event, error=repr(error))
+
+    def close(self) -> None:
+        """Let the log deliver what is waiting."""
+        self._log.close()
+
+    def _exposure(self, turn: Turn, result: RecallResult, now: datetime) -> Exposure:
+        experiment = self._experiment
+        spoke = next((answer for answer in result.channels.values() if answer.answered), None)
+        page = tuple(result.product_ids[: turn.query.limit])
+        return Exposure(
+            event_id=event_id(
+                "exposed", experiment.name, experiment.phase, turn.unit_id, turn.session_id, turn.query_id
+            ),
+            experiment=experiment.name,
+            variant=result.variant,
+            unit_id=turn.unit_id,
+            session_id=turn.session_id,
+            query_id=turn.query_id,
+            query=turn.query.for_the_log,
+            query_kind=turn.query.kind,
+            occurred_at=now,
+            served=ServedPage(page, result.blended.provenance if result.blended is not None else None),
+            counterfactual=result.counterfactual,
+            triggered=result.triggered,
+            reason=result.reason,
+            degraded=result.degraded,
+            index_version=spoke.index_version if spoke else "",
+            model_id=spoke.model_id if spoke else "",
+            latency_ms=round(result.latency_ms, 3),
+            depth_of_first_change=first_difference(page, result.counterfactual) if result.triggered else None,
+            teams=result.teams,
+        )
+
+    def _mark(self, kind: str, exposure: Exposure, depth: int | None, would_change_pool: bool) -> Mark:
+        experiment = self._experiment
+        named = (experiment.name, experiment.phase, exposure.unit_id, exposure.session_id, exposure.query_id)
+        return Mark(
+            event_id=event_id(kind, *named),
+            kind="triggered",
+            experiment=experiment.name,
+            phase=experiment.phase,
+            variant=exposure.variant,
+            unit_id=exposure.unit_id,
+            session_id=exposure.session_id,
+            occurred_at=exposure.occurred_at,
+            query_id=exposure.query_id,
+            would_change_pool=would_change_pool,
+            would_change_page=depth is not None,
+            depth_of_first_change=depth,
+        )

@@ -1,0 +1,73 @@
+"""One request between its beginning and its answer."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from .deciding import Pending
+from .panel import Asked
+from .query import Query
+
+
+class Turn:
+    """What is known of a request so far. Of one request only; its steps fill it in.
+
+    Attributes:
+        now: the time of its events; None until one is needed.
+        variant, reason: the arm that is served and why; fixed before any channel has answered.
+        asked: the round under way; None where no channel is planned, or could be asked.
+        pending: a decision that comes from elsewhere and may come late.
+        off: the channels that were switched off when it began.
+    """
+
+    __slots__ = (
+        "asked",
+        "now",
+        "off",
+        "pending",
+        "query",
+        "query_id",
+        "reason",
+        "session_id",
+        "started_s",
+        "unit_id",
+        "variant",
+    )
+
+    def __init__(
+        self,
+        query: Query,
+        unit_id: str,
+        session_id: str,
+        query_id: str,
+        now: datetime | None,
+        started_s: float,
+        variant: str,
+    ) -> None:
+        self.query = query
+        self.unit_id = unit_id
+        self.session_id = session_id
+        self.query_id = query_id
+        self.now = now
+        self.started_s = started_s
+        self.variant = variant
+        self.reason = "failed"
+        self.asked: Asked | None = None
+        self.pending: Pending | None = None
+        self.off: Collection[str] = ()
+
+
+def first_difference(one: Sequence[str], other: Sequence[str]) -> int | None:
+    """The first place, from 1, where two pages differ; None if they are the same.
+
+    >>> first_difference(["mug", "cup"], ["mug", "jug"])
+    2
+    """
+    for place, (ours, theirs) in enumerate(zip(one, other, strict=False), start=1):
+        if ours != theirs:
+            return place
+    return None if len(one) == len(other) else min(len(one), len(other)) + 1
+
+
+def missing(planned: Sequence[str], answers: Mapping[str, object]) -> bool:
+    """Whether a planned channel's word is not there."""
+    return any(not getattr(answers.get(name), "answered", False) for name in planned)
