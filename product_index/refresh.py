@@ -6,21 +6,27 @@ assumes one writer per product at a time; the store is asked strongly.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .content import MISSING, scalar_hash
-from .embedding import Seen, check_same_space, embed_seen, look
+from .embedding import Seen, check_same_space, embed_seen, look_all
 from .encoder import Encoder
 from .pictures import Pictures
 from .product import ProductChange
 from .vector_store import CollectionSpec, Fingerprint, ProductVector, VectorStore
 
+# So many products are asked for, decided and written at a time: the next page is asked for while
+# one is written. A store that writes whole rows only is a server, and each question to it waits
+# for its clock to tick: fewer and larger ones go faster there.
+PAGE_PRODUCTS, PAGE_WHOLE_ROWS = 256, 1024
 # Stands for the vector where a row is amended: the store keeps its own.
 _AS_STORED = np.zeros(0, dtype=np.float32)
 
@@ -82,14 +88,27 @@ def apply_changes(
     """
     began = time.perf_counter()
     check_same_space(encoder, store.spec, store.name)
-    known, whole = _stored([change.product_id for change in changes], store)
+    pages = _pages(changes, PAGE_PRODUCTS if store.amends else PAGE_WHOLE_ROWS)
+    receipts = []
+    with ThreadPoolExecutor(1, thread_name_prefix="ask") as ahead:
+        for page, stored in _asked_ahead(pages, store, ahead):
+            receipts.append(_apply_page(page, stored, encoder, store, pictures, now))
+    return replace(joined(receipts), took_ms=int((time.perf_counter() - began) * 1000))
+
+
+def _apply_page(
+    changes: Sequence[ProductChange],
+    stored: "_Stored",
+    encoder: Encoder,
+    store: VectorStore,
+    pictures: Pictures,
+    now: datetime,
+) -> Receipt:
+    known, whole = stored
     held = _fold(changes, known)
     latest = {key: one.change for key, one in held.items() if one.change is not None}
-    seen = {
-        key: look(change.product, pictures, encoder)
-        for key, change in latest.items()
-        if change.product is not None
-    }
+    products = [change.product for change in latest.values() if change.product is not None]
+    seen = {one.product.product_id: one for one in look_all(products, pictures, encoder)}
     needs = dict.fromkeys(held, Need.STALE) | {
         key: decide(change, known.get(key), seen.get(key), store.spec) for key, change in latest.items()
     }
@@ -97,7 +116,7 @@ def apply_changes(
     embedded = embed_seen(wanted, encoder)
     failed = {error.product_id: error.reason for error in embedded.failed}
     if removed := [key for key, need in needs.items() if need is Need.REMOVE and key in known.keys() - whole]:
-        whole |= store.get(removed)
+        whole = {**whole, **store.get(removed)}
     rows, amended = [], []
     for key, change in latest.items():
         if needs[key] is Need.STALE or key in failed:
@@ -118,8 +137,7 @@ def apply_changes(
         key: "failed" if key in failed else _outcome(need, known.get(key), seen.get(key))
         for key, need in needs.items()
     }
-    took_ms = int((time.perf_counter() - began) * 1000)
-    return replace(_receipt(held, needs, failed, seen), outcomes=outcomes, took_ms=took_ms)
+    return replace(_receipt(held, needs, failed, seen), outcomes=outcomes)
 
 
 def refresh_page(
@@ -207,9 +225,46 @@ def new_row(
     )
 
 
-def _stored(
-    product_ids: Sequence[str], store: VectorStore
-) -> tuple[Mapping[str, Fingerprint], dict[str, ProductVector]]:
+def joined(receipts: Sequence[Receipt]) -> Receipt:
+    """One receipt of several, of products that differ."""
+    counts = ("embedded", "scalar", "unchanged", "deleted", "stale", "superseded", "took_ms")
+    return Receipt(
+        failed=tuple(one for receipt in receipts for one in receipt.failed),
+        notes=tuple(one for receipt in receipts for one in receipt.notes),
+        outcomes={key: said for receipt in receipts for key, said in receipt.outcomes.items()},
+        **{name: sum(getattr(receipt, name) for receipt in receipts) for name in counts},
+    )
+
+
+def _pages(changes: Sequence[ProductChange], size: int) -> list[list[ProductChange]]:
+    """Changes by so many products; those of one product stay together and in order."""
+    by_product: dict[str, list[ProductChange]] = {}
+    for change in changes:
+        by_product.setdefault(change.product_id, []).append(change)
+    held = list(by_product.values())
+    starts = range(0, len(held), size)
+    return [[one for of in held[start : start + size] for one in of] for start in starts]
+
+
+# Fingerprints by product, and those whole rows that were asked for with them.
+_Stored = tuple[Mapping[str, Fingerprint], Mapping[str, ProductVector]]
+
+
+def _asked_ahead(
+    pages: Sequence[Sequence[ProductChange]], store: VectorStore, ahead: ThreadPoolExecutor
+) -> Iterator[tuple[Sequence[ProductChange], _Stored]]:
+    """Each page with what is stored of it; the next is asked for while this one is worked on.
+
+    No product is in two pages, so what is written meanwhile changes no answer.
+    """
+    stored = _stored([one.product_id for one in pages[0]], store) if pages else ({}, {})
+    for page, following in pairwise([*pages, []]):
+        asked = ahead.submit(_stored, [one.product_id for one in following], store) if following else None
+        yield page, stored
+        stored = asked.result() if asked else stored
+
+
+def _stored(product_ids: Sequence[str], store: VectorStore) -> _Stored:
     """What is stored, asked once: a price needs the vector, too, where a store writes whole rows only."""
     if store.amends:
         return store.fingerprints(product_ids), {}

@@ -146,7 +146,7 @@ def json_object(value: bytes) -> dict[str, Any]:
         Unreadable: it is not JSON in UTF-8, or no object.
     """
     try:
-        fields = json.loads(value, parse_constant=_no_constant)
+        fields = _JSON.decode(value.decode(json.detect_encoding(value)))
         if b"\\u" in value:  # half a surrogate pair is no text that a store could keep
             json.dumps(fields, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
@@ -243,6 +243,10 @@ def _required(fields: Mapping[str, Any], name: str, kind: type, rule: str) -> An
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+# Made once: to make it takes as long as to read a small change.
+_JSON = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def _kind(value: object) -> str:

@@ -81,7 +81,7 @@ class KafkaChangeLog:
                 group,
                 group_instance_id=instance_id,
                 partition_assignment_strategy=[CooperativeStickyAssignor],
-                max_poll_records=1024,
+                max_poll_records=2048,
                 max_poll_interval_ms=int(max_poll_interval_s * 1000),
                 session_timeout_ms=int(session_timeout_s * 1000),
                 heartbeat_interval_ms=int(session_timeout_s * 1000 / 4),

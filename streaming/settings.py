@@ -47,7 +47,7 @@ class Settings(BaseSettings):
 
     batch_size: int = Field(default=64, ge=1, le=1024)
     # A backlog of what needs no encoder goes in batches of up to so many; equal to BATCH_SIZE it never does.
-    backlog_batch_size: int = Field(default=1024, ge=1, le=10_000)
+    backlog_batch_size: int = Field(default=2048, ge=1, le=10_000)
     batch_wait_s: float = Field(default=0.1, ge=0.0, le=10.0)
 
     experiment_logs: Path = Path(".demo/experiment-logs")

@@ -25,7 +25,7 @@ import structlog
 
 from product_index.errors import Invalid, Unembeddable
 from product_index.product import ProductChange
-from product_index.refresh import Receipt, coalesce
+from product_index.refresh import Receipt, coalesce, joined
 
 from .batching import Batch, Batcher, Stride, Worked
 from .change_log import ChangeLog, Message, MessageSink, Offsets, Outgoing
@@ -52,7 +52,7 @@ class Pace:
     """
 
     batch_size: int = 64
-    backlog_batch_size: int = 1024
+    backlog_batch_size: int = 2048
     batch_wait_s: float = 0.1
     idle_s: float = 0.5
     backoff_s: float = 0.2
@@ -297,12 +297,11 @@ class Worker:
             if len(ids) == 1:
                 return Receipt(failed=((ids[0], str(error)),), outcomes={ids[0]: "failed"})
             first = set(ids[: len(ids) // 2])
-            return _joined(
-                self._apply_or_bisect([one for one in changes if one.product_id in first], patience, stop),
-                self._apply_or_bisect(
-                    [one for one in changes if one.product_id not in first], patience, stop
-                ),
+            halves = (
+                [one for one in changes if one.product_id in first],
+                [one for one in changes if one.product_id not in first],
             )
+            return joined([self._apply_or_bisect(half, patience, stop) for half in halves])
 
     def _set_aside(self, message: Message, *, stage: str, reason: str) -> Outgoing:
         log.warning(
@@ -330,16 +329,3 @@ def _by_message(
         outcome = unread if change is None else outcomes.get(id(change), "superseded")
         told.append((message, change, outcome))
     return told
-
-
-def _joined(one: Receipt, other: Receipt) -> Receipt:
-    return Receipt(
-        failed=one.failed + other.failed,
-        notes=one.notes + other.notes,
-        outcomes={**one.outcomes, **other.outcomes},
-        took_ms=one.took_ms + other.took_ms,
-        **{
-            name: getattr(one, name) + getattr(other, name)
-            for name in ("embedded", "scalar", "unchanged", "deleted", "stale", "superseded")
-        },
-    )

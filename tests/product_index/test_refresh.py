@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -216,6 +217,26 @@ def test_one_batch_or_many_end_the_same(encoder: CountingEncoder) -> None:
         at_once.tell(*told)
 
         assert place(one_by_one) == place(at_once), told
+
+
+def test_a_large_call_is_worked_off_in_pages_and_ends_the_same(
+    encoder: CountingEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next page is asked for while one is written; no product is in two."""
+    told = [
+        change(f"p{number % 10}", version=version, minute=version, title=f"mug {number // 7}")
+        for number, version in enumerate(random.Random(7).choices(range(1, 9), k=60))
+    ]
+    whole, paged = Index(encoder), Index(encoder)
+    receipt = whole.tell(*told)
+    monkeypatch.setattr("product_index.refresh.PAGE_PRODUCTS", 3)
+
+    in_pages = paged.tell(*told)
+
+    assert replace(receipt, took_ms=0) == replace(in_pages, took_ms=0)
+    assert 60 == in_pages.written + in_pages.stale + in_pages.superseded
+    ids = [f"p{number}" for number in range(10)]
+    assert whole.store.fingerprints(ids) == paged.store.fingerprints(ids)
 
 
 def test_a_stream_that_is_played_again_changes_nothing(encoder: CountingEncoder) -> None:
