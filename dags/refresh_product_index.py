@@ -23,7 +23,7 @@ from typing import Any
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, Param, dag, get_current_context, task
 
 from dags._change_feed import open_feed
-from dags._index import hopeless_is_not_retried, open_index, settings_of_run
+from dags._index import build_of, hopeless_is_not_retried, open_index, settings_of_run
 from dags._manners import CATALOGUE, ENCODER, INDEX, manners, pool
 
 
@@ -93,10 +93,11 @@ def begin(_marks: dict[str, int] | None) -> str:
 @task
 def take_over(plan: str) -> str:
     """Write down what is served, once, for all shards: an embedded folder has one reader."""
-    from product_index import rebuild
+    from product_index import publish, rebuild
 
     settings = settings_of_run()
     with hopeless_is_not_retried(), open_index(settings) as database:
+        publish.check_alias(database, settings.product_alias)
         live = database.resolve(settings.product_alias)
         if live is not None and not get_current_context()["params"]["full"]:
             rebuild.take_over(rebuild.read_plan(plan), database.open(live))
@@ -142,22 +143,21 @@ def load(plan: str, receipts: Any) -> str:
     counts = receipts[:]  # one request; element by element is one each
     rows, reused = (sum(count[kind] for count in counts) for kind in ("rows", "reused"))
     print(f"{rows} rows in {len(counts)} shards, {reused} of them taken over")
-    with hopeless_is_not_retried(), open_index(settings_of_run()) as database:
-        rebuild.load_shards(rebuild.read_plan(plan), database)
+    with build_of(plan, settings_of_run()) as (planned, database):
+        rebuild.load_shards(planned, database)
     return plan
 
 
 @task(max_active_tis_per_dag=1, pool=pool("milvus_write"))
 def catch_up(plan: str, marks: dict[str, int] | None) -> str:
     """Bring what changed since the mark into the new collection; still the only writer."""
-    from product_index import build, rebuild
+    from product_index import build
     from product_index.catch_up import CaughtUp
     from product_index.catch_up import catch_up as bring_up
 
     settings = settings_of_run()
-    with hopeless_is_not_retried(), open_feed() as feed, open_index(settings) as database:
+    with build_of(plan, settings) as (planned, database), open_feed() as feed:
         if feed is not None and marks is not None:
-            planned = rebuild.read_plan(plan)
             done = bring_up(
                 planned,
                 CaughtUp(marks=marks),
@@ -176,14 +176,13 @@ def canary(plan: str) -> dict[str, Any]:
     """Check it; drop it if it is not fit, and leave what is served alone."""
     import numpy as np
 
-    from product_index import build, rebuild
+    from product_index import build
     from product_index.canary import Thresholds, check_collection
     from product_index.catch_up import read_caught_up
     from product_index.errors import CanaryRefused
 
     settings, asked = settings_of_run(), get_current_context()["params"]
-    with hopeless_is_not_retried(), open_index(settings) as database:
-        planned = rebuild.read_plan(plan)
+    with build_of(plan, settings) as (planned, database):
         caught = read_caught_up(planned)
         live = database.resolve(planned.alias)
         try:
@@ -211,13 +210,13 @@ def canary(plan: str) -> dict[str, Any]:
 @task(max_active_tis_per_dag=1, outlets=[INDEX], pool=pool("milvus_write"))
 def switch(plan: str, verdict: dict[str, Any], *, outlet_events: Any = None) -> str:
     """Catch up once more, move the alias, and tell those who wait for a new index."""
-    from product_index import build, rebuild
+    from product_index import build
     from product_index.catch_up import serve
 
     settings = settings_of_run()
-    with hopeless_is_not_retried(), open_feed() as feed, open_index(settings) as database:
+    with build_of(plan, settings) as (planned, database), open_feed() as feed:
         done = serve(
-            rebuild.read_plan(plan),
+            planned,
             database,
             feed,
             build.build_encoder(settings),
@@ -231,13 +230,15 @@ def switch(plan: str, verdict: dict[str, Any], *, outlet_events: Any = None) -> 
 
 @task(max_active_tis_per_dag=1, pool=pool("milvus_write"))
 def drop_old(live: str) -> list[str]:
-    """Drop what was served before the one before."""
+    """Drop what was served before the one before, and the files of builds before that."""
     from product_index import publish, rebuild
 
     settings = settings_of_run()
-    with open_index(settings) as database:
-        dropped = publish.drop_old(database, settings.product_alias)
-    rebuild.drop_files(settings.rebuild_folder, dropped)
+    alias = settings.product_alias
+    with hopeless_is_not_retried(), open_index(settings) as database:
+        dropped = publish.drop_old(database, alias)
+        kept, before = database.names(), database.resolve(publish.previous_alias(alias))
+    rebuild.drop_files(settings.rebuild_folder, alias, before=before, kept=kept)
     print(f"live: {live}; dropped: {', '.join(dropped) or 'nothing'}")
     return dropped
 

@@ -7,12 +7,14 @@ collection that was served before is kept under a second alias,
 
 import hashlib
 import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
 
-from .errors import UnknownCollection
+from .errors import CollectionInUse, ProductIndexError, Superseded, UnknownCollection
 from .vector_store import VectorDatabase
 
 log = structlog.get_logger()
@@ -41,6 +43,44 @@ def collection_name(alias: str, *, now: datetime, seed: str) -> str:
 def previous_alias(alias: str) -> str:
     """The alias of the collection that was served before."""
     return f"{alias}_previous"
+
+
+def check_alias(database: VectorDatabase, alias: str) -> None:
+    """Return if the name can be an alias: hours of embedding are not begun for one that cannot.
+
+    Raises:
+        CollectionInUse: a collection has that name.
+    """
+    if alias in database.names():
+        raise CollectionInUse(
+            f"{alias!r} is a collection's name, so it cannot be the alias that readers follow; set "
+            "PRODUCT_ALIAS to another, or rename the collection"
+        )
+
+
+@contextmanager
+def still_wanted(database: VectorDatabase, alias: str, collection: str) -> Iterator[None]:
+    """Work on a build while none that was begun later is served; else drop it.
+
+    The clean-up of that one may take this collection at any time: what fails then
+    is no failure.
+
+    Raises:
+        Superseded: instead of doing the work, or of what the work raised.
+    """
+    _check_wanted(database, alias, collection)
+    try:
+        yield
+    except ProductIndexError:
+        _check_wanted(database, alias, collection)
+        raise
+
+
+def _check_wanted(database: VectorDatabase, alias: str, collection: str) -> None:
+    live = database.resolve(alias)
+    if live is not None and _begun(alias, live) > _begun(alias, collection):
+        database.drop(collection)
+        raise Superseded(f"{live} was begun after {collection} and is served already; nothing is left to do")
 
 
 def switch(database: VectorDatabase, alias: str, collection: str) -> Switch:
@@ -77,6 +117,11 @@ def rollback(database: VectorDatabase, alias: str) -> Switch:
     return Switch(live=before, before=live, moved=True, reason="rolled back")
 
 
+def old_builds(names: Iterable[str], alias: str, *, live: str) -> list[str]:
+    """Of these names, those of the alias' builds that were begun before the live one. Pure."""
+    return [name for name in names if "" < _begun(alias, name) < _begun(alias, live)]
+
+
 def drop_old(database: VectorDatabase, alias: str) -> list[str]:
     """Drop what was begun before the live collection, but for the one served before it.
 
@@ -87,8 +132,7 @@ def drop_old(database: VectorDatabase, alias: str) -> list[str]:
     if live is None:
         return []
     kept = {live, database.resolve(previous_alias(alias))}
-    old = [name for name in database.names() if "" < _begun(alias, name) < _begun(alias, live)]
-    dropped = [name for name in old if name not in kept]
+    dropped = [name for name in old_builds(database.names(), alias, live=live) if name not in kept]
     for name in dropped:
         database.drop(name)
     if dropped:

@@ -13,7 +13,7 @@ decided here (see canary, publish).
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,11 +24,11 @@ import structlog
 from numpy.typing import NDArray
 
 from .catalog import Catalogue, Report
-from .embedding import check_same_space, embed_seen, look, spec_of
+from .embedding import check_same_space, embed_seen, look_all, spec_of
 from .encoder import Encoder
 from .errors import InvalidCatalogue
 from .pictures import Pictures
-from .publish import collection_name
+from .publish import collection_name, old_builds
 from .refresh import new_row
 from .shards import read_changes, read_rows, write_changes, write_rows, write_whole
 from .vector_store import CollectionSpec, VectorDatabase, VectorStore
@@ -193,7 +193,8 @@ def embed_shard(plan: Plan, number: int, encoder: Encoder, pictures: Pictures, *
     held = _taken_over(plan, number)
     for part in plan.shards[number]:
         changes = {change.product_id: change for change in read_changes(plan.folder / part)}
-        seen = [look(change.product, pictures, encoder) for change in changes.values() if change.product]
+        products = [change.product for change in changes.values() if change.product]
+        seen = look_all(products, pictures, encoder)
         vectors = {one.product.product_id: held[one.identity] for one in seen if one.identity in held}
         embedded = embed_seen([one for one in seen if one.product.product_id not in vectors], encoder)
         reused += len(vectors)
@@ -246,10 +247,17 @@ def finished_shards(plan: Plan) -> list[Shard]:
     return [shard for shard in shards if shard is not None]
 
 
-def drop_files(folder: Path, collections: Iterable[str]) -> None:
-    """Remove what rebuilds of these collections kept in files."""
-    for name in collections:
+def drop_files(folder: Path, alias: str, *, before: str | None, kept: Collection[str]) -> list[str]:
+    """Remove what builds of the alias kept in files that were begun before this one; return their names.
+
+    By what is there, not by what was just dropped: a run that was killed, refused or superseded
+    leaves files, too. Files of collections that are kept stay.
+    """
+    found = [place.name for place in folder.iterdir()] if folder.is_dir() else []
+    gone = [name for name in old_builds(found, alias, live=before or "") if name not in kept]
+    for name in gone:
         shutil.rmtree(folder / name, ignore_errors=True)
+    return sorted(gone)
 
 
 def rows_path(plan: Plan, number: int) -> Path:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .errors import FolderUnavailable
 from .product import Product, ProductChange
 from .vector_store import Fingerprint, ProductVector
 
@@ -102,14 +103,24 @@ def read_rows(path: Path) -> Iterator[list[ProductVector]]:
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside the path, then move it there in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Let `write` fill a file beside the path, then move it there in one step.
+
+    Raises:
+        FolderUnavailable: it cannot be written; nothing of it is left.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(part)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise FolderUnavailable(
+            f"{path} cannot be written ({error}); make room in {path.parent}, or let REBUILD_FOLDER name "
+            "another folder; what is written already is not made again"
+        ) from error
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from product_index.product import Product, ProductChange
-from product_index.vector_store import CollectionSpec, Fingerprint, ProductVector
+from product_index.vector_store import CollectionSpec, Fingerprint, ProductVector, VectorStore
 
 DIMENSION = 16
 SPEC = CollectionSpec(dimension=DIMENSION, model_id="hash-1", preprocess_version="words-1")
@@ -54,3 +54,17 @@ def removal(product_id: str, *, version: int | None = None, minute: int = 0) -> 
     return ProductChange(
         product_id=product_id, version=version, occurred_at=NOON + timedelta(minutes=minute), product=None
     )
+
+
+def state_of(store: VectorStore) -> dict[str, tuple[int, bool, str, bytes]]:
+    """What a collection holds, byte for byte: by key version, removal, model and vector."""
+    return {
+        row.product_id: (
+            row.fingerprint.version,
+            row.fingerprint.deleted,
+            row.fingerprint.model_id,
+            row.vector.tobytes(),
+        )
+        for page in store.rows()
+        for row in page
+    }
