@@ -59,7 +59,7 @@ def test_what_batch_has_written_costs_the_stream_nothing(
     assert {"stale": 4} == dict(again.by_class)
 
 
-@pytest.mark.parametrize(("kind", "count"), [("hash", 5_000), ("demo/model", 400)])
+@pytest.mark.parametrize(("kind", "count"), [("hash", 5_000), ("demo/model", 250)])
 def test_many_products_with_their_dirt_agree(kind: str, count: int, tmp_path: Path) -> None:
     """However they were cut into batches, in whatever order they came, and with older versions between.
 
