@@ -1,4 +1,4 @@
-"""`python -m recall_plugin`: check what would run here; run the channels beside a funnel."""
+"""`python -m recall_plugin`: check what would run here; run channels beside a funnel; serve over HTTP."""
 
 import sys
 import time
@@ -11,7 +11,15 @@ from experiments.definition import load_experiments
 from experiments.errors import ExperimentsError
 from product_index.errors import ProductIndexError
 
-from .build import installed_channels, load_channel, load_channels, sidecar_line, sidecar_socket
+from .build import (
+    NoEventLog,
+    build_event_log,
+    installed_channels,
+    load_channel,
+    load_channels,
+    sidecar_line,
+    sidecar_socket,
+)
 from .channels import Channel
 from .errors import RecallPluginError
 from .query import ChannelRequest, Query
@@ -83,6 +91,24 @@ def sidecar(
         in_flight=settings.sidecar_in_flight,
         end_when_idle_s=end_when_idle_s,
     )
+
+
+@app.command()
+def serve(
+    events: Annotated[
+        bool, typer.Option(help="Log exposures and outcomes; --no-events is for trying things out.")
+    ] = True,
+) -> None:
+    """Serve the plugin over HTTP, with a page to look at it, until SIGTERM; SIGHUP reloads."""
+    from .service.app import build_app
+    from .service.running import check_address, run_service
+
+    settings = read_settings()
+    check_address(settings)
+    service = build_app(read_settings, build_event_log(settings) if events else NoEventLog())
+    typer.echo(f"listens     http://{settings.host}:{settings.port}", err=True)
+    typer.echo(f"channels    in {_where(settings)}", err=True)
+    run_service(service, settings)
 
 
 def _ask_once(channel: Channel, settings: Settings) -> bool:

@@ -99,6 +99,22 @@ def installed_channels() -> list[str]:
     return sorted(point.name for point in entry_points(group=CHANNEL_GROUP))
 
 
+class NoEventLog:
+    """Forgets every event, and counts it as dropped: for trying things out."""
+
+    def __init__(self) -> None:
+        self.dropped = 0
+
+    def exposed(self, _: object) -> None:
+        """Forget it."""
+        self.dropped += 1
+
+    happened = marked = exposed
+
+    def close(self, *, timeout_s: float = 10.0) -> None:
+        """Nothing waits."""
+
+
 def build_event_log(settings: Settings) -> EventLog:
     """Where events go.
 

@@ -17,15 +17,14 @@ import structlog
 
 from recall_plugin.channels import Channel
 from recall_plugin.channels.limited import GradientLimit, LimitedChannel, LimitRule
+from recall_plugin.channels.state import ChannelState, state_of
 from recall_plugin.cleaning import clean
-from recall_plugin.errors import RecallPluginError
 from recall_plugin.query import ChannelAnswer, Query
 
 from .wire import (
     Answered,
     Ask,
     BadMessage,
-    ChannelState,
     Describe,
     Described,
     FromSidecar,
@@ -82,7 +81,11 @@ class Shelf:
     def states(self) -> dict[str, ChannelState]:
         """For people."""
         with self._lock:
-            return {name: _state_of(channel) for name, channel in self._channels.items()}
+            channels = dict(self._channels)
+        return {
+            name: ChannelState(state=one) if isinstance(one, str) else state_of(one)
+            for name, one in channels.items()
+        }
 
     def reload(self) -> None:
         """Load all again beside the old ones, which answer until the new ones can."""
@@ -224,27 +227,6 @@ class SidecarServer:
         except Exception as error:
             return Refused(str(error))
         return Answered(ChannelAnswer(status="ok"))
-
-
-def _state_of(channel: LimitedChannel | str) -> ChannelState:
-    if isinstance(channel, str):
-        return ChannelState(state=channel)
-    version = model = ""
-    products = -1
-    serving = getattr(channel.channel, "serving", None)
-    if serving is not None:
-        with suppress(RecallPluginError):
-            store = serving().store
-            if store is not None:
-                version, model, products = store.name, store.spec.model_id, store.count()
-    return ChannelState(
-        state="loaded",
-        in_flight=channel.limit.in_flight,
-        limit=channel.limit.limit,
-        index_version=version,
-        model_id=model,
-        products=products,
-    )
 
 
 def _close(channel: LimitedChannel) -> None:

@@ -13,6 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from product_index.vector_store import Filter
+from recall_plugin.channels.state import ChannelState
 from recall_plugin.errors import RecallPluginError
 from recall_plugin.query import MAX_IMAGE_BYTES, ChannelAnswer, ChannelRequest, Query
 
@@ -81,17 +82,6 @@ class Describe(msgspec.Struct, array_like=True, frozen=True, tag="describe"):
     """What runs here?"""
 
     wire: int
-
-
-class ChannelState(msgspec.Struct, frozen=True):
-    """One channel as the sidecar sees it."""
-
-    state: str
-    in_flight: int = 0
-    limit: int = 0
-    index_version: str = ""
-    model_id: str = ""
-    products: int = -1
 
 
 class Described(msgspec.Struct, array_like=True, frozen=True, tag="described"):

@@ -1,0 +1,72 @@
+"""The service as a program: uvicorn, and what the signals mean."""
+
+import asyncio
+import signal
+
+import structlog
+import uvicorn
+
+from experiments.errors import ExperimentsError
+from product_index.errors import ProductIndexError
+from recall_plugin.errors import InvalidSettings, RecallPluginError
+from recall_plugin.settings import Settings
+
+from .app import RecallApp
+
+log = structlog.get_logger(__name__)
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+# A request that is under way at SIGTERM is answered within this.
+END_WITHIN_S = 10
+
+
+def check_address(settings: Settings) -> None:
+    """Refuse to be reachable from elsewhere without a token.
+
+    Raises:
+        InvalidSettings: it would be.
+    """
+    if settings.host not in _LOOPBACK and not settings.token.get_secret_value():
+        raise InvalidSettings(
+            f"RECALL_HOST is {settings.host!r}, which others reach; set RECALL_TOKEN, or listen on 127.0.0.1"
+        )
+
+
+def run_service(app: RecallApp, settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; SIGHUP reloads without dropping a request."""
+    asyncio.run(_serve(app, settings))
+
+
+async def _serve(app: RecallApp, settings: Settings) -> None:
+    config = uvicorn.Config(
+        app.route,
+        host=settings.host,
+        port=settings.port,
+        loop="none",
+        http="httptools",
+        lifespan="on",
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        log_config=None,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=END_WITHIN_S,
+    )
+    reloads: set[asyncio.Task[None]] = set()
+
+    def hang_up() -> None:
+        task = asyncio.create_task(_reload(app))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up)
+    await uvicorn.Server(config).serve()
+
+
+async def _reload(app: RecallApp) -> None:
+    try:
+        await app.service.reload()
+        app.metrics.reloaded(went_well=True)
+    except (RecallPluginError, ExperimentsError, ProductIndexError) as error:
+        app.metrics.reloaded(went_well=False)
+        log.error("reload_refused", why=str(error), effect="what was served before goes on")  # noqa: TRY400

@@ -1,0 +1,214 @@
+"""What is served just now: settings, experiments, plugin. A reload replaces it as a whole.
+
+A request keeps what it began with. Channels whose settings did not change are
+taken over with their model, their connections and their caches; the event log
+is opened once and outlives every reload.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import structlog
+
+from experiments.definition import Experiments, load_experiments
+from experiments.exposure import EventLog
+from product_index.settings import read_settings as read_index_settings
+from recall_plugin.build import build_channels, sidecar_line
+from recall_plugin.channels import Channel
+from recall_plugin.channels.state import ChannelState, state_of
+from recall_plugin.plugin import RecallPlugin
+from recall_plugin.query import ChannelAnswer, ChannelRequest, Query
+from recall_plugin.routing import routes_of
+from recall_plugin.settings import Settings
+from recall_plugin.sidecar.client import SidecarAway, describe
+
+from .preview import Preview
+
+log = structlog.get_logger(__name__)
+
+OpenChannels = Callable[[Collection[str], Settings], Sequence[Channel]]
+
+# Settings that say nothing about what a channel is.
+_NOT_OF_CHANNELS = {
+    "experiment",
+    "experiments",
+    "grace_ms",
+    "budget_ms",
+    "wait_ms",
+    "switches",
+    "token",
+    "host",
+    "port",
+    "kafka_bootstrap",
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Standing:
+    """One state of the service; `users` counts the requests that began in it."""
+
+    settings: Settings
+    experiments: Experiments
+    plugin: RecallPlugin
+    preview: Preview
+    channels: Sequence[Channel]
+    identity: str
+    users: int = 0
+    is_free: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @contextmanager
+    def in_use(self) -> Iterator["Standing"]:
+        """Keep it open meanwhile."""
+        self.users += 1
+        try:
+            yield self
+        finally:
+            self.users -= 1
+            if self.users == 0:
+                self.is_free.set()
+
+
+class Service:
+    """The current standing, and how it is replaced.
+
+    Args:
+        settings: read once more at each reload.
+        event_log: takes exposures and outcomes; closed with the service.
+        open_channels: by name, wherever the settings say that they run.
+    """
+
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        event_log: EventLog,
+        *,
+        open_channels: OpenChannels = build_channels,
+    ) -> None:
+        self._settings = settings
+        self._open_channels = open_channels
+        self._event_log = event_log
+        self._reloading = asyncio.Lock()
+        self._leaving: set[asyncio.Task[None]] = set()
+        self.now = self._open(None)
+
+    async def states(self) -> dict[str, ChannelState]:
+        """How its channels do; asked of the sidecar where they run in one."""
+        standing = self.now
+        if standing.settings.channels_in == "process":
+            channels = [one.channel for one in standing.channels if isinstance(one, _Lent)]
+            return {one.name: await asyncio.to_thread(state_of, one) for one in channels}
+        names = [channel.name for channel in standing.channels]
+        try:
+            said = (await asyncio.to_thread(describe, sidecar_line(standing.settings))).channels
+        except SidecarAway as error:
+            return {name: ChannelState(state=str(error)) for name in names}
+        return {name: said.get(name, ChannelState(state="being loaded")) for name in names}
+
+    @property
+    def dropped_events(self) -> int:
+        """How many events were lost so far."""
+        return self._event_log.dropped
+
+    async def reload(self) -> None:
+        """Serve what settings and definitions say now; if they are wrong, go on as before.
+
+        Raises:
+            RecallPluginError, ExperimentsError: what is wrong.
+        """
+        async with self._reloading:
+            before = self.now
+            self.now = await asyncio.to_thread(self._open, before)
+            log.info("reloaded", experiments=list(self.now.experiments))
+            leaving = asyncio.create_task(self._leave(before))
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
+
+    async def close(self) -> None:
+        """Let go of everything, the log last."""
+        for leaving in list(self._leaving):
+            leaving.cancel()
+        await asyncio.to_thread(self._close, self.now, True)
+        await asyncio.to_thread(self._event_log.close)
+
+    def _open(self, before: Standing | None) -> Standing:
+        settings = self._settings()
+        experiments = load_experiments(settings.experiments)
+        experiment = experiments[settings.experiment]
+        names = {name for route in routes_of(experiment).values() for name in route.channels}
+        identity = repr((sorted(names), _of_channels(settings), read_index_settings()))
+        if before is not None and before.identity == identity:
+            channels = before.channels
+        else:
+            channels = [_Lent(channel) for channel in self._open_channels(names, settings)]
+        plugin = RecallPlugin(channels, experiment, cast(EventLog, _Kept(self._event_log)), settings=settings)
+        return Standing(
+            settings=settings,
+            experiments=experiments,
+            plugin=plugin,
+            preview=Preview(channels, experiment, settings),
+            channels=channels,
+            identity=identity,
+        )
+
+    async def _leave(self, standing: Standing) -> None:
+        # What was begun ahead in it may still be joined.
+        await asyncio.sleep(standing.settings.budget_ms / 1000 + 1)
+        while standing.users:
+            standing.is_free.clear()
+            await standing.is_free.wait()
+        await asyncio.to_thread(self._close, standing, standing.channels is not self.now.channels)
+
+    def _close(self, standing: Standing, with_channels: bool) -> None:
+        standing.plugin.close()
+        standing.preview.close()
+        for channel in standing.channels if with_channels else ():
+            if isinstance(channel, _Lent):
+                channel.really_close()
+
+
+class _Lent:
+    """A channel that outlives the plugins that use it."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+
+    @property
+    def name(self) -> str:
+        return self.channel.name
+
+    def find(self, request: ChannelRequest) -> ChannelAnswer:
+        return self.channel.find(request)
+
+    def prepare(self, query: Query, *, wait_s: float) -> None:
+        prepare = getattr(self.channel, "prepare", None)
+        if prepare is not None:
+            prepare(query, wait_s=wait_s)
+
+    def close(self) -> None:
+        """Not yet."""
+
+    def really_close(self) -> None:
+        try:
+            self.channel.close()
+        except Exception as error:
+            log.warning("channel_close_failed", channel=self.name, error=repr(error))
+
+
+class _Kept:
+    """An event log that outlives the plugins that write to it."""
+
+    def __init__(self, event_log: EventLog) -> None:
+        self._event_log = event_log
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._event_log, name)
+
+    def close(self, *, timeout_s: float = 10.0) -> None:
+        """Not yet."""
+
+
+def _of_channels(settings: Settings) -> dict[str, object]:
+    return settings.model_dump(exclude=_NOT_OF_CHANNELS)
