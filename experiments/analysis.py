@@ -9,7 +9,8 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from .anytime import alpha_account, at_any_time
+from .anytime import POWER, alpha_account, at_any_time
+from .bayes import PRIOR_SD
 from .errors import InvalidData
 from .experiment import Experiment, Metric
 from .findings import beside, explain
@@ -100,6 +101,7 @@ def analyse(
         "currency": aggregates.currencies[0] if len(aggregates.currencies) == 1 else "",
         "counts": asdict(aggregates.counts),
         "searches_per_day": {day: dict(found) for day, found in aggregates.searches_per_day.items()},
+        "power": POWER,
         "conventions": _conventions(experiment, aggregates),
         "truth": dict(truth) if truth else None,
     }
@@ -321,6 +323,10 @@ def _conventions(experiment: Experiment, aggregates: Aggregates) -> list[str]:
         "Guardrails are judged at this look's strictness: safe if the whole interval is within the margin.",
         f"The sample ratio is Pearson's chi-square on the {unit}s served; below {SAMPLE_RATIO_ALPHA} no"
         " winner is named.",
+        "Belief: a normal posterior on the log scale; the prior is centred on no effect, with a standard"
+        f" deviation of {PRIOR_SD:.0%}.",
+        "Noise that is saved is variance: of what was there before the start (CUPED), or of pages that did"
+        " not change. Neither decides.",
         "Secondary metrics are not corrected for their number; they explain, they do not decide.",
         *caps,
     ]

@@ -136,6 +136,34 @@ def by_look(
     return _svg(frame.width, frame.height, label, parts, kind="looks")
 
 
+def by_age(ages: Sequence[Mapping[str, Any]]) -> Markup:
+    """The lift by days since the first search, with its simultaneous band."""
+    reach = 1.1 * max(abs(age[end]) for age in ages for end in ("low", "high")) or 0.01
+    frame = _Frame(reach=reach, columns=len(ages))
+    tick = _nice(reach)
+    parts = [frame.level(0, "zero")]
+    parts += [
+        frame.text(
+            frame.left - 10, frame.y(lift) + 5, "end", f"{lift:+.1%}".replace("-", "−") if lift else "0"
+        )
+        for lift in (-tick, 0.0, tick)
+    ]
+    for place, age in enumerate(ages):
+        first, last = age["first_day"], age["last_day"]
+        parts.append(
+            frame.text(
+                frame.x(place),
+                frame.height - 10,
+                "middle",
+                f"day {first}" if first == last else f"days {first} to {last}",
+            )
+        )
+        whisker = {"lift": age["lift"], "lift_low": age["low"], "lift_high": age["high"]}
+        parts.append(frame.whisker(frame.x(place), whisker, "whole"))
+    label = "Lift by days since the first search; the table below has the numbers"
+    return _svg(frame.width, frame.height, label, parts, kind="looks")
+
+
 def _nice(reach: float) -> float:
     """The largest of 1, 2 or 5 times a power of ten that lies well inside the axis."""
     power = 10.0 ** floor(log10(0.9 * reach))

@@ -18,6 +18,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from . import plots
 from .analysis import Result
+from .report_text import as_markdown, as_slack, flat
 
 _MINUS = "−"
 
@@ -28,6 +29,8 @@ class WrittenReport:
 
     page: Path
     numbers: Path
+    markdown: Path
+    slack: Path
 
 
 def to_json(result: Result) -> str:
@@ -37,29 +40,61 @@ def to_json(result: Result) -> str:
 
 def render(result: Result) -> str:
     """The page."""
-    main = [row for row in result["comparisons"] if row["treatment"] == result["verdict"]["treatment"]]
-    statuses = [check["status"] for check in result["checks"]]
-    return (
-        _environment(result)
-        .get_template("report.html")
-        .render(
-            **result,
-            rows=main,
-            primaries=[row for row in main if row["role"] == "primary"],
-            revenue=next((row for row in main if row["metric"] == "revenue_per_shopper"), None),
-            scale=plots.common_scale(main),
-            warnings=statuses.count("warn"),
-            failures=statuses.count("fail"),
-            treatment=result["verdict"]["treatment"],
-        )
+    return _environment(result, "report.html").get_template("report.html").render(**_context(result))
+
+
+def render_markdown(result: Result) -> str:
+    """The page as Markdown."""
+    return as_markdown(_context(result), _environment(result, "report.md"))
+
+
+def render_slack(result: Result) -> str:
+    """The page as Slack's blocks."""
+    currency = result["currency"]
+    return as_slack(
+        _context(result),
+        change=lambda row: _change(row, currency),
+        between=lambda row: _between(row, currency),
     )
 
 
+def _context(result: Result) -> dict[str, Any]:
+    main = [row for row in result["comparisons"] if row["treatment"] == result["verdict"]["treatment"]]
+    statuses = [check["status"] for check in result["checks"]]
+    return result | {
+        "rows": main,
+        "primaries": [row for row in main if row["role"] == "primary"],
+        "revenue": next((row for row in main if row["metric"] == "revenue_per_shopper"), None),
+        "scale": plots.common_scale(main),
+        "warnings": statuses.count("warn"),
+        "failures": statuses.count("fail"),
+        "passed": statuses.count("ok"),
+        "treatment": result["verdict"]["treatment"],
+        "titles": {row["metric"]: row["title"] for row in main},
+        "pages": _of_treatment(result, "changed_pages"),
+        "via": _of_treatment(result, "channels"),
+        "ages": _of_treatment(result, "by_age"),
+        "kinds": _of_treatment(result, "by_query"),
+    }
+
+
+def _of_treatment(result: Result, section: str) -> Mapping[str, Any]:
+    named = result["verdict"]["treatment"]
+    return next(found for found in result[section] if found["treatment"] == named)
+
+
 def write_report(result: Result, folder: Path) -> WrittenReport:
-    """Write `<experiment>-<last day>.html` and `.json`; each appears whole or not at all."""
+    """Write `<experiment>-<last day>` as .html, .json, .md and .slack.json; each whole or not at all."""
     name = f"{result['experiment']['name']}-{result['window']['last_day']}"
-    written = WrittenReport(page=folder / f"{name}.html", numbers=folder / f"{name}.json")
+    written = WrittenReport(
+        page=folder / f"{name}.html",
+        numbers=folder / f"{name}.json",
+        markdown=folder / f"{name}.md",
+        slack=folder / f"{name}.slack.json",
+    )
     write_whole(written.numbers, to_json(result))
+    write_whole(written.markdown, render_markdown(result))
+    write_whole(written.slack, render_slack(result))
     write_whole(written.page, render(result))
     return written
 
@@ -78,13 +113,14 @@ def write_whole(path: Path, text: str) -> None:
         raise
 
 
-def _environment(result: Result) -> Environment:
+def _environment(result: Result, name: str) -> Environment:
     environment = Environment(
         loader=FunctionLoader(_template),
-        autoescape=True,
+        autoescape=name.endswith(".html"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     currency = result["currency"]
     environment.filters |= {
@@ -94,6 +130,11 @@ def _environment(result: Result) -> Environment:
         "share": lambda number: "–" if number is None else f"{number:.2%}",
         "ms": lambda number: "–" if number is None else f"{number:,.1f} ms",
         "money": lambda number: _money(number, currency),
+        "flat": flat,
+        "percent": lambda number: f"{number:.0%}",
+        "points": lambda number: (
+            "–" if number is None else f"{100 * number:+.1f} points".replace("-", _MINUS)
+        ),
         "p": _p,
         "value": lambda number, row: _value(number, row, currency),
         "change": lambda row: _change(row, currency),
@@ -101,7 +142,11 @@ def _environment(result: Result) -> Environment:
         "words": _words,
         "tone": _tone,
     }
-    environment.globals |= {"interval": plots.interval, "by_look": plots.by_look}
+    environment.globals |= {
+        "interval": plots.interval,
+        "by_look": plots.by_look,
+        "age_chart": plots.by_age,
+    }
     return environment
 
 

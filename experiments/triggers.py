@@ -27,6 +27,9 @@ Pair = tuple[str, str]
 
 _KEPT = ("changed", "unknown")  # what is left once `same` is taken out
 
+# What shoppers do. Time and failures are other: a channel takes them whether or not it changes the page.
+_DEEDS = ("clicks", "add_to_carts", "orders", "revenue")
+
 # Below this the unchanged pages are said to differ; strict, because it is asked of every metric every week.
 NULL_ALPHA = 0.001
 
@@ -66,7 +69,7 @@ def trigger_analysis(
             "reason": f"the shoppers with a changed page are not split as planned (p = {p_value:.2g}):"
             " what triggers is not the same in both variants"
         }
-    rows = [_metric(metric, cuts, names, alpha) for metric in experiment.metrics]
+    rows = [_metric(it, cuts, names, alpha) for it in experiment.metrics if it.numerator in _DEEDS]
     odd = [row["metric"] for row in rows if row["same"]["p_value"] is not None and not row["null_ok"]]
     return found | {
         "metrics": rows,

@@ -125,7 +125,9 @@ def test_the_same_logs_give_the_same_bytes(
     assert first.page.name == "uniecs-recall-2026-02-01.html"
     assert first.page.read_bytes() == second.page.read_bytes()
     assert first.numbers.read_bytes() == second.numbers.read_bytes()
-    assert ["uniecs-recall-2026-02-01.html", "uniecs-recall-2026-02-01.json"] == sorted(
+    assert first.markdown.read_bytes() == second.markdown.read_bytes()
+    assert first.slack.read_bytes() == second.slack.read_bytes()
+    assert [f"uniecs-recall-2026-02-01.{kind}" for kind in ("html", "json", "md", "slack.json")] == sorted(
         path.name for path in (tmp_path / "one").iterdir()
     )
 
