@@ -5,10 +5,11 @@ product that cannot be embedded never takes its batchmates with it. Nothing
 here asks or writes the index.
 """
 
-import os
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +27,10 @@ MAX_PICTURES = 1
 # Bounds the memory of decoded pictures; larger batches gain nothing on a CPU.
 EMBED_BATCH = 64
 
-# Decoding takes a core each, waiting for a host none: more than this only adds to its load.
-LOOKERS = min(8, 2 * (os.cpu_count() or 1))
+# So few go to a looking thread at a time; many small calls cost more than what is done in them.
+_LOOK_TOGETHER = 8
+# So many of these wait for the encoder: two batches, that it never waits for them.
+_LOOK_AHEAD = 2 * EMBED_BATCH // _LOOK_TOGETHER
 
 # An encoder that cannot embed this cannot embed anything.
 _PROBE = Content(text="a plain white mug")
@@ -116,17 +119,49 @@ def look(product: Product, pictures: Pictures, encoder: Encoder) -> Seen:
     )
 
 
-def look_all(products: Sequence[Product], pictures: Pictures, encoder: Encoder) -> list[Seen]:
-    """Look at many, side by side: pictures are waited for and decoded together.
+def look_and_embed(
+    products: Sequence[Product],
+    pictures: Pictures,
+    encoder: Encoder,
+    *,
+    wanted: Callable[[Seen], bool] = lambda _seen: True,
+) -> tuple[list[Seen], Embedded]:
+    """Look at all, embed those that are wanted; some are looked at while others are embedded.
+
+    What the encoder saw is let go with its batch: of many pictures few are in memory.
 
     Raises:
         PictureUnavailable: the place that keeps pictures did not answer.
+        EncoderUnavailable: the encoder fails on everything.
     """
-    if len(products) < 2:
-        return [look(product, pictures, encoder) for product in products]
+    seen: list[Seen] = []
+    embedded = Embedded(vectors={}, failed=())
+    for batch in _looked_ahead(products, pictures, encoder):
+        done = embed_seen([one for one in batch if wanted(one)], encoder)
+        embedded = Embedded(vectors=embedded.vectors | done.vectors, failed=embedded.failed + done.failed)
+        seen += [replace(one, content=None) for one in batch]
+    return seen, embedded
+
+
+def _looked_ahead(products: Sequence[Product], pictures: Pictures, encoder: Encoder) -> Iterator[list[Seen]]:
+    def look_at(some: Sequence[Product]) -> list[Seen]:
+        return [look(product, pictures, encoder) for product in some]
+
+    chunks = (products[at : at + _LOOK_TOGETHER] for at in range(0, len(products), _LOOK_TOGETHER))
+    at_once = getattr(pictures, "at_once", 1)
     # A pool for each call: nothing to close, and nothing that a fork would break.
-    with ThreadPoolExecutor(LOOKERS, thread_name_prefix="look") as pool:
-        return list(pool.map(lambda product: look(product, pictures, encoder), products))
+    with ThreadPoolExecutor(at_once, thread_name_prefix="look") as pool:
+        looking = deque(pool.submit(look_at, chunk) for chunk in islice(chunks, _LOOK_AHEAD + at_once))
+        batch: list[Seen] = []
+        try:
+            while looking:
+                batch += looking.popleft().result()
+                looking.extend(pool.submit(look_at, chunk) for chunk in islice(chunks, 1))
+                if len(batch) >= EMBED_BATCH or not looking:
+                    yield batch
+                    batch = []
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def embed_seen(seen: Sequence[Seen], encoder: Encoder) -> Embedded:

@@ -24,7 +24,7 @@ import structlog
 from numpy.typing import NDArray
 
 from .catalog import Catalogue, Report
-from .embedding import check_same_space, embed_seen, look_all, spec_of
+from .embedding import check_same_space, look_and_embed, spec_of
 from .encoder import Encoder
 from .errors import InvalidCatalogue
 from .pictures import Pictures
@@ -194,9 +194,10 @@ def embed_shard(plan: Plan, number: int, encoder: Encoder, pictures: Pictures, *
     for part in plan.shards[number]:
         changes = {change.product_id: change for change in read_changes(plan.folder / part)}
         products = [change.product for change in changes.values() if change.product]
-        seen = look_all(products, pictures, encoder)
+        seen, embedded = look_and_embed(
+            products, pictures, encoder, wanted=lambda one: one.identity not in held
+        )
         vectors = {one.product.product_id: held[one.identity] for one in seen if one.identity in held}
-        embedded = embed_seen([one for one in seen if one.product.product_id not in vectors], encoder)
         reused += len(vectors)
         vectors |= embedded.vectors
         failed += [(error.product_id, error.reason) for error in embedded.failed]

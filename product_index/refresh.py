@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .content import MISSING, scalar_hash
-from .embedding import Seen, check_same_space, embed_seen, look_all
+from .embedding import Seen, check_same_space, look_and_embed
 from .encoder import Encoder
 from .pictures import Pictures
 from .product import ProductChange
@@ -108,12 +108,16 @@ def _apply_page(
     held = _fold(changes, known)
     latest = {key: one.change for key, one in held.items() if one.change is not None}
     products = [change.product for change in latest.values() if change.product is not None]
-    seen = {one.product.product_id: one for one in look_all(products, pictures, encoder)}
+
+    def to_embed(one: Seen) -> bool:
+        key = one.product.product_id
+        return decide(latest[key], known.get(key), one, store.spec) is Need.EMBED
+
+    looked, embedded = look_and_embed(products, pictures, encoder, wanted=to_embed)
+    seen = {one.product.product_id: one for one in looked}
     needs = dict.fromkeys(held, Need.STALE) | {
         key: decide(change, known.get(key), seen.get(key), store.spec) for key, change in latest.items()
     }
-    wanted = [seen[key] for key, need in needs.items() if need is Need.EMBED]
-    embedded = embed_seen(wanted, encoder)
     failed = {error.product_id: error.reason for error in embedded.failed}
     if removed := [key for key, need in needs.items() if need is Need.REMOVE and key in known.keys() - whole]:
         whole = {**whole, **store.get(removed)}

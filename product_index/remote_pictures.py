@@ -55,6 +55,7 @@ class RemotePictures:
         fresh_s: so long a kept picture is taken without asking its host.
         patience_s: so long a host is waited for.
         timeout_s: for all tries of one picture together.
+        at_once: so many may be waited for side by side.
         steady_s, sleep, chance: stop-watch, patience and jitter.
     """
 
@@ -68,11 +69,13 @@ class RemotePictures:
         fresh_s: float = 0.0,
         patience_s: float = 600.0,
         timeout_s: float = 10.0,
+        at_once: int = 16,
         now_s: Callable[[], float] = time.time,
         steady_s: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
+        self.at_once = at_once
         self._local = local
         self._fetchers = fetchers
         self._cache = cache

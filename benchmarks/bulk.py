@@ -1,0 +1,147 @@
+"""How fast products go through a refresh, against the encoder alone; and that batch and stream agree.
+
+    python -m benchmarks.bulk                      # 5,000 products, the committed encoder, milvus-lite
+    python -m benchmarks.bulk --products 1000 --real --out bulk.json
+
+The same slices of a messy catalogue go three ways in turn, so that a busy
+moment of the machine hits all: the encoder alone on contents that are in
+memory already; a page of changes into Milvus, as a stream or an incremental
+run does; a shard of a rebuild into its file, and the files into Milvus. Each
+way has an encoder of its own, so that none finds the other's pictures known.
+In the end both collections are compared, bit for bit.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from benchmarks.goods import write_goods
+from product_index.catalog import open_catalogue
+from product_index.embedding import look, spec_of
+from product_index.encoder import Content
+from product_index.milvus import MilvusVectorDatabase
+from product_index.pictures import pictures_beside
+from product_index.product import ProductChange
+from product_index.rebuild import begin, embed_shard, load_shards
+from product_index.refresh import refresh_page
+from product_index.uniecs_encoder import UniecsEncoder
+from product_index.vector_store import VectorStore
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+SLICE = 500
+
+
+def measure(folder: Path, uri: str, products: int) -> dict[str, Any]:
+    """Seconds per slice of each way, and whether the two collections are the same."""
+    catalogue = open_catalogue(write_goods(folder / "goods", products, pictures=products // 2))
+    pictures = pictures_beside(folder / "goods")
+    alone, paged, sharded, looking = (UniecsEncoder(Path("demo/model")) for _ in range(4))
+    database = MilvusVectorDatabase(uri, timeout_s=60)
+    store = database.create("bulk_paged", spec_of(paged))
+    plan = begin(catalogue, sharded, alias="products", folder=folder, now=NOW, seed="bulk", part_rows=SLICE)
+    took: dict[str, list[float]] = {"alone": [], "page": [], "shard": []}
+    for number, page in enumerate(catalogue.pages(SLICE)):
+        contents = _contents(page, looking, pictures)
+        took["alone"].append(_timed(lambda contents=contents: alone.embed(contents)))
+        took["page"].append(_timed(lambda page=page: refresh_page(page, paged, store, pictures, now=NOW)))
+        took["shard"].append(
+            _timed(lambda number=number: embed_shard(plan, number, sharded, pictures, now=NOW))
+        )
+        print(
+            f"slice {number}: " + ", ".join(f"{way} {said[-1]:.2f} s" for way, said in took.items()),
+            flush=True,
+        )
+    began = time.perf_counter()
+    store.flush()
+    took["flush"] = [time.perf_counter() - began]
+    began = time.perf_counter()
+    rebuilt = load_shards(plan, database)
+    took["load"] = [time.perf_counter() - began]
+    different = _different(store, rebuilt)
+    database.close()
+    return {"took": took, "products": products, "different": different}
+
+
+def _contents(page: Sequence[ProductChange], encoder: UniecsEncoder, pictures: Any) -> list[Content]:
+    seen = [look(change.product, pictures, encoder) for change in page if change.product]
+    return [one.content for one in seen if one.content is not None]
+
+
+def _timed(act: Any) -> float:
+    began = time.perf_counter()
+    act()
+    return time.perf_counter() - began
+
+
+def _different(one: VectorStore, other: VectorStore) -> int:
+    """Products whose row differs in a bit of vector or fingerprint, or is in one of them only."""
+    left, right = ({row.product_id: row for page in store.rows() for row in page} for store in (one, other))
+    same = sum(
+        key in right
+        and np.array_equal(row.vector.view(np.uint32), right[key].vector.view(np.uint32))
+        and row.fingerprint == right[key].fingerprint
+        for key, row in left.items()
+    )
+    return len(left.keys() | right.keys()) - same
+
+
+def told(found: dict[str, Any]) -> str:
+    """What a person reads."""
+    took, products = found["took"], found["products"]
+    lines = [
+        "| way | items/s | of the encoder alone, median of slices | least .. most |",
+        "|---|--:|--:|--:|",
+    ]
+    for way, name in (
+        ("alone", "encoder alone"),
+        ("page", "refresh into Milvus"),
+        ("shard", "shards into files"),
+    ):
+        ratios = [alone / ours for alone, ours in zip(took["alone"], took[way], strict=True)]
+        lines.append(
+            f"| {name} | {products / sum(took[way]):.0f} | {median(ratios):.2f} "
+            f"| {min(ratios):.2f} .. {max(ratios):.2f} |"
+        )
+    whole = sum(took["shard"]) + sum(took["load"])
+    lines.append(
+        f"| rebuild: shards and load | {products / whole:.0f} | {sum(took['alone']) / whole:.2f} | |"
+    )
+    lines.append(f"\nrows that differ between page and shard: {found['different']} of {products}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print, and keep the figures if asked to."""
+    said = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    said.add_argument("--products", type=int, default=5_000)
+    said.add_argument("--real", action="store_true", help="into a real Milvus instead of milvus-lite")
+    said.add_argument("--out", type=Path, help="keep the figures as JSON")
+    asked_for = said.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        uri, server = str(Path(folder) / "index.db"), None
+        if asked_for.real:
+            from tests.product_index.real_milvus import start_real_milvus
+
+            uri, server = start_real_milvus(Path(folder) / "real")
+        try:
+            found = measure(Path(folder), uri, asked_for.products)
+        finally:
+            if server is not None:
+                server.stop()
+    print(told(found))
+    if asked_for.out:
+        found["machine"] = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+        asked_for.out.write_text(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
