@@ -3,9 +3,13 @@
 experiment    one experiment as written down before it starts
 definition    the experiments that are defined, from files
 assignment    the variant a unit always gets (pure)
+targeting     who an experiment is for
+growthbook    another vendor's buckets, for units it has seen
+overrides     a tester's signed token
 flags         OpenFeature in front of assignment
 exposure      the events: a unit was served; what it did next
-kafka_log     the events' road to Kafka
+event_ring    the events' road out of a request that must not wait
+kafka_log     its end in Kafka (json_lines_log: in files)
 unit_query    the one query: logs to one row per unit
 warehouse     runs it (DuckDB)
 metrics       what is kept of the logs: moments and counts

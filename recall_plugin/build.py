@@ -121,9 +121,14 @@ def build_event_log(settings: Settings) -> EventLog:
     Raises:
         InvalidSettings: nowhere; an experiment without a log is worth nothing.
     """
+    if settings.events is not None:
+        from experiments.json_lines_log import JsonLinesEventLog
+
+        return JsonLinesEventLog(settings.events)
     if not settings.kafka_bootstrap:
         raise InvalidSettings(
-            "KAFKA_BOOTSTRAP is not set, so exposures would be lost; set it to host:port, or pass event_log="
+            "KAFKA_BOOTSTRAP is not set, so exposures would be lost; set it to host:port, or RECALL_EVENTS"
+            " to a folder, or pass event_log="
         )
     from experiments.kafka_log import KafkaEventLog  # heavy: load only when chosen
 

@@ -30,6 +30,7 @@ class Settings(BaseSettings):
             relevant, per query kind; -1 is no floor.
         follow_alias_ms: how often the product alias is looked up.
         query_cache: how many query vectors are kept.
+        events: a folder that exposures, outcomes and marks go to, as JSON Lines; else they go to Kafka.
         kafka_bootstrap: where exposures and outcomes go.
         override_secret: testers' tokens are signed with it; no override is taken without.
         counterfactual_share: of the searches, in both arms, for which the page
@@ -62,6 +63,7 @@ class Settings(BaseSettings):
     floor_both: Cosine = -1.0
     follow_alias_ms: Annotated[float, Field(gt=0, le=60_000)] = 500.0
     query_cache: Annotated[int, Field(ge=1)] = 20_000
+    events: Path | None = None
     kafka_bootstrap: str = Field(default="", validation_alias="KAFKA_BOOTSTRAP")
     override_secret: SecretStr = SecretStr("")
     counterfactual_share: Annotated[float, Field(ge=0, le=1)] = 0.0
