@@ -1,4 +1,4 @@
-"""A green that is not fit to serve, where it would really be served: each fault is refused by name in the log."""
+"""A green that is not fit to serve, on real stores: each fault is refused and named in the log."""
 
 import json
 from collections.abc import Callable, Iterator
