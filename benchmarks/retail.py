@@ -25,6 +25,7 @@ class RetailChange:
 
     Attributes:
         only_white_space: of the text; the encoder sees no difference.
+        before: the text of the row before, None for the first.
     """
 
     change: ProductChange
@@ -32,6 +33,7 @@ class RetailChange:
     text: bool
     only_white_space: bool
     price: bool
+    before: str | None
 
 
 def retail_file() -> Path | None:
@@ -62,4 +64,5 @@ def retail_changes(file: Path) -> Iterator[RetailChange]:
                 text=before is not None and before[0] != text,
                 only_white_space=before is not None and before[0].split() == text.split(),
                 price=before is not None and before[1] != price,
+                before=None if before is None else before[0],
             )
