@@ -10,15 +10,19 @@ flags         OpenFeature in front of assignment
 exposure      the events: a unit was served; what it did next
 event_ring    the events' road out of a request that must not wait
 kafka_log     its end in Kafka (json_lines_log: in files)
-unit_query    the one query: logs to one row per unit
-warehouse     runs it (DuckDB)
-metrics       what is kept of the logs: moments and counts
+planning      a definition from a few words (plan_files writes and signs it)
+signing       what was signed before the start, held against what is there now
+unit_query    the one query: logs to one row per unit (part_query cuts them finer)
+warehouse     runs it (DuckDB; part_scan the finer cuts, moment_query the moments)
+metrics       what is kept of the logs: moments and counts (buckets: by hash, to be split again)
 inference     differences, intervals, p-values
 sequential    how strict a look must be
-trust         may these numbers be believed at all
+trust         may these numbers be believed at all (trust_cuts, trust_numbers)
 verdict       ship, hold, stop or broken
+findings      what explains a result and decides nothing:
+              triggers, attribution, novelty, clusters (by the delta method: delta), outlook, bayes
 analysis      all of it, as plain JSON
-report        the weekly page (with plots and templates)
+report        the weekly page (plots, templates; report_text for Markdown and Slack)
 weekly        from logs to the page, for a schedule or a command
 
 And for any table, without a definition:

@@ -36,6 +36,7 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers instead of a summary.")] = False,
 ) -> None:
     """Turn logs into the weekly page."""
+    from .signing import read_record
     from .weekly import collect_aggregates, publish_report  # heavy: DuckDB and SciPy
 
     if week is not None and until is not None:
@@ -46,7 +47,13 @@ def report(
     chosen = load_experiments(settings.experiments)[name or experiment]
     with Console(stderr=True).status("reading the logs"):
         aggregates = collect_aggregates(chosen, logs or settings.experiment_logs, folder, until=end)
-        result, written = publish_report(chosen, aggregates, folder, truth=truth or settings.report_truth)
+        result, written = publish_report(
+            chosen,
+            aggregates,
+            folder,
+            truth=truth or settings.report_truth,
+            record=read_record(chosen.name, settings.experiments),
+        )
     if as_json:
         typer.echo(json.dumps(result | {"page": str(written.page)}, ensure_ascii=False, allow_nan=False))
         return
@@ -139,6 +146,54 @@ def power(
     typer.echo(
         f"{found['units']:,} units in all show a lift of {found['lift']:.2%} {found['power']:.0%} of the time"
     )
+
+
+@app.command()
+def plan(
+    name: Annotated[str, typer.Argument(help="The experiment's name.")],
+    *,
+    hypothesis: Annotated[str | None, typer.Option(help="What is believed, and why.")] = None,
+    start: Annotated[str | None, typer.Option(help="The first day, as 2026-02-02.")] = None,
+    primary: Annotated[
+        list[str] | None, typer.Option(help="What decides, as 'ctr=ratio(clicks,searches)'; repeat it.")
+    ] = None,
+    secondary: Annotated[list[str] | None, typer.Option(help="What explains, as 'x=mean(revenue)'.")] = None,
+    guardrail: Annotated[
+        list[str] | None, typer.Option(help="What must not get worse, as 'x=mean(searches)@0.05'.")
+    ] = None,
+    cap: Annotated[list[str] | None, typer.Option(help="NAME=0.99: units above it count as it.")] = None,
+    channel: Annotated[list[str] | None, typer.Option(help="A channel of the treatment.")] = None,
+    treated: Annotated[float, typer.Option(help="The share of units that get the treatment.")] = 0.5,
+    looks: Annotated[int, typer.Option(help="How often it is looked at.")] = 4,
+    every_days: Annotated[int, typer.Option(help="Days between two looks.")] = 7,
+    folder: Annotated[Path | None, typer.Option("--out", help="Where definitions are [EXPERIMENTS].")] = None,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Write a definition and sign it; without a hypothesis, sign the one that is there."""
+    from .plan_files import plan_experiment
+
+    place = folder or Settings().experiments
+    if place is None:
+        raise InvalidData("no place for definitions; give --out FOLDER or set EXPERIMENTS")
+    written = plan_experiment(
+        place,
+        name,
+        now=datetime.now(UTC),
+        hypothesis=hypothesis,
+        start=None if start is None else midnight(start),
+        primaries=primary or (),
+        secondaries=secondary or (),
+        guardrails=guardrail or (),
+        caps=cap or (),
+        channels=channel or (),
+        treated=treated,
+        looks=looks,
+        every_days=every_days,
+    )
+    if as_json:
+        typer.echo(json.dumps(written, ensure_ascii=False))
+        return
+    typer.echo(f"{written['definition']}\nsigned {written['signature'][:16]} at {written['signed_at']}")
 
 
 @app.command()

@@ -17,7 +17,8 @@ from .findings import beside, explain
 from .inference import ALPHA, Comparison, adjust, compare, estimate
 from .metrics import Aggregates, Slice, column_of
 from .sequential import bounds, nominal_alpha
-from .trust import SAMPLE_RATIO_ALPHA, check_everything
+from .signing import Held
+from .trust import SAMPLE_RATIO_ALPHA, check_everything, check_plan
 from .trust_cuts import check_cuts
 from .verdict import Look, guard, verdict
 
@@ -27,7 +28,11 @@ _BEST_FIRST = ("broken", "ship", "hold", "stop")
 
 
 def analyse(
-    experiment: Experiment, aggregates: Aggregates, *, truth: Mapping[str, float] | None = None
+    experiment: Experiment,
+    aggregates: Aggregates,
+    *,
+    truth: Mapping[str, float] | None = None,
+    held: Held | None = None,
 ) -> Result:
     """The result as of the aggregates' end.
 
@@ -35,6 +40,7 @@ def analyse(
         experiment: as it was when the logs were scanned.
         aggregates: of those logs.
         truth: the lifts that a simulation planted, by metric, to be shown beside the estimates.
+        held: the definition against its signed plan; None where nobody asks for one.
 
     Raises:
         InvalidData: the aggregates are of another definition, or the truth names an unknown metric.
@@ -53,6 +59,7 @@ def analyse(
     checks = [
         *check_everything(experiment, aggregates),
         *check_cuts(experiment, aggregates, comparisons),
+        *([] if held is None else [check_plan(held)]),
     ]
     strict = _compare_all(
         experiment, aggregates, aggregates.looks[-1], alpha=_bar_by_time(experiment, aggregates)
@@ -90,6 +97,7 @@ def analyse(
         "checks": [asdict(check) for check in checks],
         "comparisons": [
             _shown(experiment, found, states, truth or {})
+            | {"unplanned": held is not None and found.metric in held.unplanned}
             | at_any_time(found, time_gone=min(time_gone, 1.0), alpha=ALPHA)
             | beside(experiment, aggregates, found, time_gone=time_gone, alpha=ALPHA)
             for found in comparisons

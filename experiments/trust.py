@@ -13,6 +13,7 @@ from scipy import stats
 
 from .experiment import Experiment
 from .metrics import Aggregates, Arm
+from .signing import Held
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -66,6 +67,27 @@ def check_everything(experiment: Experiment, aggregates: Aggregates) -> list[Che
         _currencies(aggregates),
         _few_units(experiment, aggregates),
     ]
+
+
+def check_plan(held: Held) -> Check:
+    """Whether what is shown is what was written down before the start."""
+    if held.signed_at is None:
+        status: Status = "ok"
+        sentence = "No signed plan: nothing says what was decided before the start."
+    else:
+        when = f"The plan was signed on {held.signed_at.date().isoformat()}"
+        late = not held.in_time
+        changes = [*held.graver, *held.lighter]
+        status = "fail" if held.graver else "warn" if changes or late else "ok"
+        sentence = when + (", after the start" if late else ", before the start")
+        sentence += f"; since then {'; '.join(changes)}." if changes else " and holds."
+    return Check(
+        name="plan",
+        title="As planned",
+        status=status,
+        sentence=sentence,
+        figures={"changes": len(held.graver) + len(held.lighter)},
+    )
 
 
 def _sample_ratio(experiment: Experiment, aggregates: Aggregates) -> Check:

@@ -73,7 +73,7 @@ def check_cuts(experiment: Experiment, aggregates: Aggregates, found: Sequence[C
                 and (it.metric, it.treatment) in spreads
             ]
         ),
-        check_twyman(found),
+        check_twyman(found, {metric.name: metric.title for metric in experiment.metrics}),
     ]
 
 

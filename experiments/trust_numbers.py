@@ -4,7 +4,7 @@ Were the variants alike before, does a tail have the units it needs, does one
 unit decide alone, is a lift too good to be true?
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -73,16 +73,17 @@ def difference_p(control: Moments, treatment: Moments, column: str) -> float:
 def check_skewness(spreads: Sequence[Spread]) -> Check:
     """Enough units for the tail of every mean."""
     needed = {it: SKEWNESS_RULE * (it.shape.skewness or 0.0) ** 2 for it in spreads}
-    short = [
-        f"{it.metric} in {it.variant} has {it.moments.count:,} units, its skewness asks for {count:,.0f}"
-        for it, count in needed.items()
-        if it.moments.count < count
-    ]
+    worst: dict[str, tuple[float, int]] = {}
+    for it, count in needed.items():
+        if it.moments.count < count:
+            worst[it.metric] = max(worst.get(it.metric, (0.0, 0)), (count, it.moments.count))
+    short = [f"{metric} has {has:,} of {count:,.0f}" for metric, (count, has) in worst.items()]
     return Check(
         name="skewness",
         title="Enough for its tail",
         status="warn" if short else "ok",
-        sentence=f"Intervals are rough: {'; '.join(short)}; cap it, or run longer."
+        sentence=f"Of the units per variant that its tail asks for, {'; '.join(short)}: the interval is"
+        " rough; cap it, or run longer."
         if short
         else "Every mean has the units its skewness asks for.",
         figures={"units_needed": max(needed.values(), default=0.0)},
@@ -116,10 +117,10 @@ def check_influence(pairs: Sequence[tuple[Spread, Spread]]) -> Check:
     )
 
 
-def check_twyman(found: Sequence[Comparison]) -> Check:
+def check_twyman(found: Sequence[Comparison], titles: Mapping[str, str] | None = None) -> Check:
     """Whether a clear lift is larger than most that are real."""
     odd = [
-        f"{it.metric} in {it.treatment} {it.lift:+.0%}"
+        f"{(titles or {}).get(it.metric, it.metric)} in {it.treatment} {it.lift:+.0%}"
         for it in found
         if it.lift is not None and abs(it.lift) > TWYMAN_LIFT and it.p_value is not None and it.p_value < 0.01
     ]

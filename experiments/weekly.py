@@ -14,6 +14,7 @@ from .errors import InvalidData
 from .experiment import Experiment
 from .metrics import Aggregates
 from .report import WrittenReport, write_report, write_whole
+from .signing import Record, hold
 from .warehouse import collect
 
 
@@ -29,15 +30,23 @@ def collect_aggregates(
 
 
 def publish_report(
-    experiment: Experiment, aggregates: Path, folder: Path, *, truth: Path | None = None
+    experiment: Experiment,
+    aggregates: Path,
+    folder: Path,
+    *,
+    truth: Path | None = None,
+    record: Record | None = None,
 ) -> tuple[Result, WrittenReport]:
-    """Work out the result and write the page."""
+    """Work out the result, held against the signed plan where there is one, and write the page."""
     try:
         text = aggregates.read_text(encoding="utf-8")
     except OSError as error:
         raise InvalidData(f"{aggregates} cannot be read: {error}; collect the logs first") from error
     result = analyse(
-        experiment, Aggregates.from_json(text), truth=None if truth is None else read_truth(truth)
+        experiment,
+        Aggregates.from_json(text),
+        truth=None if truth is None else read_truth(truth),
+        held=hold(experiment, record),
     )
     return result, write_report(result, folder)
 

@@ -1,0 +1,157 @@
+"""A plan is written, signed and held against what is there when the results come in."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from experiments.__main__ import app
+from experiments.analysis import analyse
+from experiments.definition import Experiment, load_experiments
+from experiments.errors import ExperimentsError, InvalidExperiment
+from experiments.plan_files import plan_experiment
+from experiments.report import render
+from experiments.signing import SUFFIX, hold, read_record, sign
+from experiments.warehouse import collect
+
+from .logs import shop, write_archive
+
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
+TERMS: dict[str, Any] = {
+    "hypothesis": 'More is found, "more" is clicked.',
+    "start": datetime(2027, 1, 4, tzinfo=UTC),
+    "primaries": ["ctr=ratio(clicks,searches)"],
+    "secondaries": ["spend=mean(revenue)"],
+    "guardrails": ["searches=mean(searches)@0.05"],
+    "caps": ["spend=0.99"],
+    "channels": ["uniecs"],
+    "treated": 0.1,
+}
+
+
+def test_a_plan_is_a_definition_that_can_be_read_and_a_record_of_it(tmp_path: Path) -> None:
+    """Written once, with salts of its own; signed again it keeps its first date."""
+    written = plan_experiment(tmp_path, "try", now=NOW, **TERMS)
+    again = plan_experiment(
+        tmp_path, "try", now=NOW + timedelta(days=1), hypothesis=None, start=None, primaries=()
+    )
+    experiment = load_experiments(tmp_path)["try"]
+    metrics = {it.name: it for it in experiment.metrics}
+
+    assert [0.9, 0.1] == [variant.share for variant in experiment.variants]
+    assert 0.99 == metrics["spend"].cap_quantile
+    assert 0.05 == metrics["searches"].margin
+    assert written["signature"] == again["signature"]
+    assert NOW.isoformat() == again["signed_at"]
+    assert experiment.salt != experiment.layer.salt
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"primaries": ["ctr=clicks"]}, "cannot be read; write 'ctr=ratio"),
+        ({"primaries": ["ctr=ratio(clicks,views)"]}, "no column 'views'"),
+        ({"primaries": []}, "at least one --primary"),
+        ({"guardrails": ["searches=mean(searches)"]}, "has a margin"),
+        ({"caps": ["ctr=0.99"]}, "only a mean can be capped"),
+        ({"caps": ["other=0.99"]}, "a cap for 'other': no such metric"),
+        ({"caps": ["spend=most"]}, "must be NAME=quantile"),
+        ({"start": datetime(2026, 1, 5, tzinfo=UTC)}, "a plan is signed before the start"),
+        ({"treated": 1.0}, r"share is 0.0, must be in \(0, 1\]"),
+    ],
+)
+def test_a_plan_that_breaks_a_rule_is_not_written(
+    tmp_path: Path, change: dict[str, Any], sentence: str
+) -> None:
+    """One sentence, and no file."""
+    with pytest.raises(InvalidExperiment, match=sentence):
+        plan_experiment(tmp_path, "try", now=NOW, **TERMS | change)
+
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_two_plans_do_not_share_shoppers_and_a_name_is_used_once(tmp_path: Path) -> None:
+    """The second owns the same slots of the layer: refused before it is written."""
+    plan_experiment(tmp_path, "one", now=NOW, **TERMS)
+
+    with pytest.raises(InvalidExperiment, match="overlap"):
+        plan_experiment(tmp_path, "two", now=NOW, **TERMS)
+    with pytest.raises(InvalidExperiment, match="leave the options away"):
+        plan_experiment(tmp_path, "one", now=NOW, **TERMS)
+    assert ["one.signed.json", "one.toml"] == sorted(it.name for it in tmp_path.iterdir())
+
+
+def test_a_record_that_was_changed_by_hand_is_refused(tmp_path: Path, experiment: Experiment) -> None:
+    """Or a plan could be made to fit its results."""
+    record = sign(experiment, now=experiment.start - timedelta(days=1))
+    file = tmp_path / f"{experiment.name}{SUFFIX}"
+    file.write_text(record.to_json().replace('"planned_looks": 4', '"planned_looks": 8'), encoding="utf-8")
+
+    with pytest.raises(InvalidExperiment, match="changed after it was signed"):
+        read_record(experiment.name, tmp_path)
+    file.write_text("{}", encoding="utf-8")
+    with pytest.raises(InvalidExperiment, match="is not a signed plan"):
+        read_record(experiment.name, tmp_path)
+    file.unlink()
+    assert read_record(experiment.name, tmp_path) is None
+
+
+def with_cap(experiment: Experiment, name: str, cap: float | None) -> Experiment:
+    return replace(
+        experiment,
+        metrics=tuple(replace(it, cap_quantile=cap) if it.name == name else it for it in experiment.metrics),
+    )
+
+
+def test_a_cap_declared_after_the_start_is_shown_on_the_page(experiment: Experiment, tmp_path: Path) -> None:
+    """It explains and does not decide: a warning, and a label at its row."""
+    record = sign(
+        with_cap(experiment, "revenue_per_shopper_capped", None), now=experiment.start - timedelta(1)
+    )
+    logs = write_archive(tmp_path, *shop(experiment, units=300, seed=2))
+    found = analyse(experiment, collect(experiment, logs), held=hold(experiment, record))
+    check = next(it for it in found["checks"] if it["name"] == "plan")
+    rows = {it["metric"]: it["unplanned"] for it in found["comparisons"]}
+
+    assert "warn" == check["status"]
+    assert "cap quantile of revenue_per_shopper_capped was none, is now 0.99" in check["sentence"]
+    assert ["revenue_per_shopper_capped"] == [name for name, odd in rows.items() if odd]
+    assert "not in the plan" in render(found)
+
+
+def test_a_change_of_what_decides_breaks_the_experiment(experiment: Experiment, tmp_path: Path) -> None:
+    """Another number of looks, another start, another primary metric: no winner is named."""
+    record = sign(experiment, now=experiment.start - timedelta(days=1))
+    later = replace(experiment, planned_looks=8)
+    logs = write_archive(tmp_path, *shop(experiment, units=300, seed=2, click_lift=0.9))
+    found = analyse(later, collect(later, logs), held=hold(later, record))
+
+    assert "broken" == found["verdict"]["word"]
+    assert "planned looks was 4, is now 8" in found["verdict"]["reasons"][0]
+
+
+def test_what_holds_holds_and_ramping_is_allowed(experiment: Experiment) -> None:
+    """Traffic may be raised; a term that an older plan never knew is let be."""
+    record = sign(experiment, now=experiment.start - timedelta(days=1))
+    older = replace(record, terms={name: it for name, it in record.terms.items() if name != "segments"})
+
+    for held in (hold(replace(experiment, traffic=0.2), record), hold(experiment, older)):
+        assert held.in_time
+        assert () == held.graver + held.lighter + held.unplanned
+    assert hold(experiment, None).signed_at is None
+
+
+def test_the_command_plans_and_says_what_is_wrong_in_a_line(tmp_path: Path) -> None:
+    """As a shell would."""
+    argv = ["plan", "try", "--hypothesis", "h", "--start", "2999-01-07", "--out", str(tmp_path), "--json"]
+    done = CliRunner().invoke(app, [*argv, "--primary", "ctr=ratio(clicks,searches)"])
+    wrong = CliRunner().invoke(app, [*argv, "--primary", "ctr"])
+
+    assert 0 == done.exit_code
+    assert (tmp_path / "try.toml").is_file()
+    assert 64 == len(json.loads(done.stdout)["signature"])
+    assert isinstance(wrong.exception, ExperimentsError)
