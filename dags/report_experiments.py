@@ -69,6 +69,7 @@ def report_experiments() -> None:
 
         from experiments.definition import load_experiments
         from experiments.settings import Settings
+        from experiments.signing import read_record
         from experiments.weekly import publish_report
 
         settings = Settings()
@@ -80,6 +81,7 @@ def report_experiments() -> None:
             Path(aggregates),
             Path(params["output"] or settings.reports),
             truth=Path(truth) if truth else None,
+            record=read_record(params["experiment"], settings.experiments),
         )
         context["outlet_events"][REPORT].extra = {
             "page": str(written.page.resolve()),
