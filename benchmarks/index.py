@@ -1,13 +1,14 @@
 """How fast the index is loaded and searched, with the recall beside every latency.
 
     python -m benchmarks.index                     # milvus-lite 20k, a real Milvus 50k
-    python -m benchmarks.index --lite 20000,50000 --real 50000,200000 --out index.json
+    python -m benchmarks.index --lite 20000,50000 --real 50000,100000,200000 --out index.json
 
 Vectors lie in clusters, as products do: on random directions every approximate
 index looks bad. Each store is asked through the adapter and, the same questions
 in turn, through bare pymilvus with the same index and parameters; exact search
 in NumPy on the same vectors is the truth, and faiss stands beside it where it
-is installed. One process asks, one question at a time.
+is installed. One process asks, one question at a time. Memory is what the
+server's processes hold more than before the load, resident.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,8 @@ class Line:
     p99_ms: float
     recall: float
     recall_filtered: float | None = None
+    of_bare: float | None = None
+    memory_mb_per_million: float | None = None
 
 
 def clustered(rows: int, *, seed: int = 7) -> Vectors:
@@ -133,10 +137,39 @@ def bare_search(store: MilvusVectorStore, vector: Vectors) -> list[str]:
     return [hit["entity"]["product_id"] for hit in hits]
 
 
-def measure_milvus(name: str, uri: str, vectors: Vectors, asked: Vectors) -> list[Line]:
-    """Load it and ask it, through the adapter and bare, the questions in turn."""
-    database = MilvusVectorDatabase(uri, timeout_s=60)
-    rows = len(vectors)
+def resident_bytes(pid: int | None) -> int:
+    """What the descendants of a process hold in memory; 0 for none."""
+    if pid is None:
+        return 0
+    found, of = 0, [pid]
+    while of:
+        for task in Path(f"/proc/{of.pop()}/task").glob("*/children"):
+            for child in task.read_text().split():
+                of.append(int(child))
+                said = Path(f"/proc/{child}/status").read_text()
+                found += int(next(one for one in said.splitlines() if one.startswith("VmRSS")).split()[1])
+    return found * 1024
+
+
+def ratio(ours: NDArray[np.float64], bare: NDArray[np.float64]) -> float:
+    """Ours over bare at the median; the questions went in turn."""
+    return round(float(np.median(ours) / np.median(bare)), 3)
+
+
+def measure_milvus(
+    name: str, uri: str, vectors: Vectors, asked: Vectors, *, pid: int | None = None
+) -> list[Line]:
+    """Load it and ask it, through the adapter and bare, the questions in turn.
+
+    Args:
+        name: what people call the store.
+        uri: where it is.
+        vectors: to load.
+        asked: the questions.
+        pid: of the server, to see its memory; None where it is this process.
+    """
+    database = MilvusVectorDatabase(uri, timeout_s=120)
+    rows, before = len(vectors), resident_bytes(pid)
     began = time.perf_counter()
     store = database.create(f"benchmark_{rows}", SPEC)
     for start in range(0, rows, 1_000):
@@ -158,10 +191,13 @@ def measure_milvus(name: str, uri: str, vectors: Vectors, asked: Vectors) -> lis
         (found,), (wait,) = timed(lambda one: bare_search(store, one), vector[None])
         bare_lists.append(found)
         bare_waits.append(wait)
+    held = (resident_bytes(pid) - before) / rows if pid else None
     filtered, filtered_waits = timed(lambda one: ours(one, RARE), asked)
     lines = [
         line(name, "ours", rows, np.array(our_waits), load_rows_per_s=loaded, recall=recall(our_lists, truth),
-             recall_filtered=recall(filtered, truth_filtered)),
+             recall_filtered=recall(filtered, truth_filtered),
+             of_bare=ratio(np.array(our_waits), np.array(bare_waits)),
+             memory_mb_per_million=None if held is None else round(held)),
         line(name, "ours, 1 in 50 passes", rows, filtered_waits, load_rows_per_s=None,
              recall=recall(filtered, truth_filtered)),
         line(name, "bare pymilvus", rows, np.array(bare_waits), load_rows_per_s=None,
@@ -211,15 +247,33 @@ def measure_faiss(vectors: Vectors, asked: Vectors) -> Line | None:
 
 def table(lines: list[Line]) -> str:
     """Markdown."""
-    head = (
-        "| store | how | rows | loaded rows/s | p50 ms | p99 ms | recall@100 |\n|---|---|--:|--:|--:|--:|--:|"
+    names = (
+        "store",
+        "how",
+        "rows",
+        "loaded rows/s",
+        "p50 ms",
+        "p99 ms",
+        "recall@100",
+        "of bare",
+        "MB per million",
     )
     body = [
-        f"| {one.store} | {one.how} | {one.rows:,} | {one.load_rows_per_s or ''} "
-        f"| {one.p50_ms} | {one.p99_ms} | {one.recall:.4f} |"
+        f"| {one.store} | {one.how} | {one.rows:,} | {one.load_rows_per_s or ''} | {one.p50_ms} "
+        f"| {one.p99_ms} | {one.recall:.4f} | {one.of_bare or ''} | {one.memory_mb_per_million or ''} |"
         for one in lines
     ]
-    return "\n".join([head, *body])
+    return "\n".join([f"| {' | '.join(names)} |", "|---|---|" + "--:|" * 7, *body])
+
+
+def growth(lines: list[Line]) -> str:
+    """How p50 grows from one size to the next, as a power of the number of rows: 1 is in proportion."""
+    said = []
+    for one, more in pairwise(lines):
+        if (one.store, one.how) == (more.store, more.how) and more.rows > one.rows:
+            power = np.log(more.p50_ms / one.p50_ms) / np.log(more.rows / one.rows)
+            said.append(f"{one.store}, {one.how}: {one.rows:,} -> {more.rows:,} rows, p50 as n^{power:.2f}")
+    return "\n".join(said)
 
 
 def main() -> None:
@@ -245,11 +299,14 @@ def main() -> None:
                 for size in sizes[kind]:
                     vectors = clustered(size)
                     asked = questions(vectors, asked_for.questions)
-                    lines += measure_milvus(name, uris[kind], vectors, asked)
+                    pid = server.pid if server is not None and kind == "real" else None
+                    lines += measure_milvus(name, uris[kind], vectors, asked, pid=pid)
                     lines += [
                         one for one in (measure_exact(vectors, asked), measure_faiss(vectors, asked)) if one
                     ]
                     print(table(lines), flush=True)
+                    lines.sort(key=lambda one: (one.store, one.how))  # sorted is stable: sizes stay in order
+            print(growth(lines))
         finally:
             if server is not None:
                 server.stop()

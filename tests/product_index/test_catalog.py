@@ -144,6 +144,27 @@ def test_an_empty_or_useless_catalogue_is_refused(tmp_path: Path) -> None:
             read(open_catalogue(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("row", "pattern"),
+    [({"price": "see shop"}, r"'price' cannot be read as price in 30 of 30"),
+     ({"stock": "maybe"}, r"'stock' cannot be read as in_stock in 30 of 30"),
+     ({"updated_at": "yesterday"}, r"'updated_at' cannot be read .*products.jsonl, line 1: time 'yesterday'"),
+     ({"version": "a1b2"}, "no usable product among 30 rows .*version")],
+)  # fmt: skip
+def test_a_column_that_changed_its_meaning_is_one_error(
+    tmp_path: Path, row: dict[str, object], pattern: str
+) -> None:
+    """Not a remark per row and prices that quietly vanish: a few odd values still pass."""
+
+    def write(count: int) -> Catalogue:
+        rows = [{"id": str(number)} | (row if number < count else {}) for number in range(30)]
+        return open_catalogue(write_jsonl(tmp_path, *rows))
+
+    assert 28 <= len(read(write(2)))
+    with pytest.raises(InvalidCatalogue, match=pattern):
+        read(write(30))
+
+
 def test_a_folder_without_products_says_what_is_there(tmp_path: Path) -> None:
     with pytest.raises(InvalidCatalogue, match="does not exist"):
         open_catalogue(tmp_path / "nowhere")

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from product_index.build import build_pictures
+from product_index.catalog import open_catalogue
 from product_index.embedding import embed_seen, look
 from product_index.encoder import Encoder, HashEncoder
 from product_index.errors import HostAway, InvalidSettings, PictureMissing, PictureUnavailable
@@ -19,10 +21,11 @@ from product_index.picture_stores import StorePictures
 from product_index.picture_web import Fetched
 from product_index.pictures import NoPictures, pictures_beside
 from product_index.product import Product
+from product_index.rebuild import begin, embed_shard, load_shards
 from product_index.refresh import apply_changes
 from product_index.remote_pictures import TRIES, Away, RemotePictures
 from product_index.settings import Settings
-from product_index.vector_store import InMemoryVectorStore
+from product_index.vector_store import InMemoryVectorDatabase, InMemoryVectorStore
 
 from .picture_host import PICTURE, PictureHost, picture_host
 from .rows import NOON, SPEC, change
@@ -304,12 +307,8 @@ def served() -> Iterator[PictureHost]:
 
 
 def settings_for(host: PictureHost, tmp_path: Path, **more: object) -> Settings:
-    return Settings(
-        picture_hosts=host.name,
-        picture_cache=tmp_path / "kept",
-        picture_timeout_s=5.0,
-        **more,  # type: ignore[arg-type]
-    )
+    usual = {"picture_hosts": host.name, "picture_cache": tmp_path / "kept", "picture_timeout_s": 5.0}
+    return Settings(**(usual | more))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["hash", "demo/model"])
@@ -371,6 +370,30 @@ def test_a_host_that_is_away_holds_a_batch_and_one_that_stays_away_does_not(
 
     again = apply(batch, pictures=build_pictures(settings_for(served, tmp_path)))
     assert {"mug": "picture", "cup": "stale"} == again.outcomes
+
+
+def test_a_rebuild_that_met_a_hanging_host_goes_on_where_it_was(served: PictureHost, tmp_path: Path) -> None:
+    """The shard fails at once and by name; the next try does only what is left."""
+    rows = [
+        {"id": f"p{n}", "title": "a mug", "image": served.url("hang" if n > 5 else "mug.jpg")}
+        for n in range(9)
+    ]
+    (tmp_path / "products.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    encoder, pictures = HashEncoder(), build_pictures(settings_for(served, tmp_path, picture_timeout_s=0.5))
+    plan = begin(open_catalogue(tmp_path), encoder, alias="products", folder=tmp_path / "rebuild", now=NOON,
+                 seed="night", part_rows=3)  # fmt: skip
+    for number in (0, 1):
+        embed_shard(plan, number, encoder, pictures, now=NOON)
+
+    with pytest.raises(HostAway, match=f"{served.name}/hang.*does not answer"):
+        embed_shard(plan, 2, encoder, pictures, now=NOON)
+    asked = served.asked["mug.jpg"]
+    served.pictures["hang"] = PICTURE
+    for number in range(3):
+        embed_shard(plan, number, encoder, build_pictures(settings_for(served, tmp_path)), now=NOON)
+
+    assert 9 == load_shards(plan, InMemoryVectorDatabase()).count()
+    assert asked == served.asked["mug.jpg"]  # finished shards are not made again
 
 
 def test_the_settings_say_who_is_asked(served: PictureHost, tmp_path: Path) -> None:
