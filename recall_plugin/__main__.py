@@ -1,5 +1,6 @@
 """`python -m recall_plugin`: check what would run here; run channels beside a funnel; serve over HTTP."""
 
+import secrets
 import sys
 import time
 from pathlib import Path
@@ -109,6 +110,27 @@ def serve(
     typer.echo(f"listens     http://{settings.host}:{settings.port}", err=True)
     typer.echo(f"channels    in {_where(settings)}", err=True)
     run_service(service, settings)
+
+
+@app.command()
+def console(
+    folder: Annotated[Path, typer.Option(help="Where a ramp and a kill switch are written.")] = Path(".demo"),
+) -> None:
+    """Try the search with and without UniECS in a browser: nothing is logged, a token for this run."""
+    from .service.app import build_app
+    from .service.running import run_service
+    from .service.trying import settings_for_trying
+
+    token = secrets.token_urlsafe(9)
+
+    def settings() -> Settings:
+        return settings_for_trying(read_settings(), folder, token=token)
+
+    service = build_app(settings, NoEventLog())
+    here = settings()
+    typer.echo(f"console     http://{here.host}:{here.port}", err=True)
+    typer.echo(f"token       {token}", err=True)
+    run_service(service, here)
 
 
 def _ask_once(channel: Channel, settings: Settings) -> bool:

@@ -60,6 +60,7 @@ def add_console(app: FastAPI, service: Service, uploads: Uploads, window: Window
             "window": window.state,
             "variants": list(standing.preview.variants),
             "experiment": standing.settings.experiment,
+            "tries": window.tries(),
             **window.choices(),
         }
 

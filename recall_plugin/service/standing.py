@@ -43,6 +43,7 @@ _NOT_OF_CHANNELS = {
     "host",
     "port",
     "kafka_bootstrap",
+    "events",
 }
 
 

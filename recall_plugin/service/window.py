@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 # A page to look at things needs no more, and half a gigabyte holds as many.
 MAX_PRODUCTS = 200_000
 MAX_CHOICES = 200
+MAX_TRIES = 6
 _MAX_WORDS = 32
 _SCHEMA = """
 CREATE TABLE card (
@@ -137,6 +138,16 @@ class Window:
                 ]
                 for column in ("category", "brand")
             }
+
+    def tries(self) -> list[str]:
+        """A few titles that a shopper could have typed, spread over the catalogue."""
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT lower(title) FROM card WHERE title LIKE '% %' AND title NOT LIKE '% % % % %' "
+                "AND title NOT GLOB '*[0-9]*' GROUP BY 1 ORDER BY max(number * 7919 % 104729) LIMIT ?",
+                (MAX_TRIES,),
+            ).fetchall()
+        return [title for (title,) in rows]
 
     def picture(self, product_id: str) -> tuple[bytes, str]:
         """A product's main picture and its media type. Blocks.
