@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo train test check lint types imports format hooks search clean
+.PHONY: help setup demo console train test check lint types imports format hooks search clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -19,6 +19,9 @@ $(INSTALLED): pyproject.toml constraints.txt scripts/setup
 
 demo: $(INSTALLED) ## Walk the four journeys and write a weekly report (DEMO_CATALOGUE=path for your own products)
 	@$(BIN)/python -m demo
+
+console: $(INSTALLED) ## After the demo: search its shop with and without UniECS, in a browser
+	@CATALOGUE=$${CATALOGUE:-.demo/shop} PICTURE_ROOT=$${PICTURE_ROOT:-.demo/shop:.demo/pictures} $(BIN)/python -m recall_plugin console
 
 train: $(INSTALLED) ## Make the demo's encoder again (about half an hour on two cores)
 	@$(BIN)/python -m demo train
