@@ -1,10 +1,15 @@
 """UniECS: text, a picture, or both into one vector space.
 
 tokenizer, preprocess            what goes in, and its numbers (no torch)
-config                           the shape of a model; saved beside its weights
+config, recipe                   the shape of a model, saved beside its weights; a run, from TOML
 towers, fusion, model            the network
+late_fusion, reference           what fuses otherwise: baselines, Beyond Text, the released code
 rows, pairs                      the files people hand in; pairs as batches
-losses, train, evaluate          how it learns and how well
-checkpoint, export               weights on disk; the three ONNX graphs
-runtime                          the graphs served by onnxruntime (no torch)
+losses, objectives, weighing     what a good space is, and how several terms become one
+reference_losses                 the terms of the released code
+views, learner, schedule, crew   one step; a batch in parts; several processes
+train, checkpoint                one run, stopped and gone on with
+ranking, intervals, evaluate     how well, and how surely (no torch)
+judge                            the scenarios of a model in training
+export, runtime                  the three ONNX graphs, and onnxruntime serving them (no torch)
 """

@@ -36,7 +36,7 @@ def train(
     resume: Annotated[bool, typer.Option(help="go on from the checkpoint in output/training")] = False,
 ) -> None:
     """Train a model by a recipe, export it, and print its nine scenarios."""
-    from .config import read_recipe
+    from .recipe import read_recipe
     from .train import train as run  # torch: only for those who train
 
     settings = read_recipe(recipe)
@@ -79,7 +79,7 @@ def evaluate_command(
     threads: Threads = None,
     provider: Provider = "cpu",
 ) -> None:
-    """Print recall in the nine query x candidate scenarios, each over its whole gallery."""
+    """Print recall in the nine query x candidate scenarios, each over its whole gallery, and in a mixed."""
     from .runtime import Runtime
 
     read = read_pairs(pairs)
@@ -96,11 +96,10 @@ def evaluate_command(
                 bars.advance(task, len(part))
             return np.concatenate(parts)
 
-        scenarios = evaluate(read, embed_all)
+        scenarios = evaluate(read, embed_all, mixed=True)
     if as_json:
-        typer.echo(
-            json.dumps({"model_id": runtime.model_id, "scenarios": [asdict(each) for each in scenarios]})
-        )
+        figures = {"model_id": runtime.model_id, "mean_recall_at_10": mean_recall(scenarios)}
+        typer.echo(json.dumps(figures | {"scenarios": [asdict(each) for each in scenarios]}))
     else:
         _print_scenarios(scenarios)
 
@@ -128,7 +127,8 @@ class _Bars:
         self._bars.advance(self._pictures)
 
     def stepped(self, step: int, figures: dict[str, float]) -> None:
-        terms = " ".join(f"{name} {figures[name]:.3f}" for name in ("loss", "cmal", "clal", "imcl"))
+        quiet = ("weight_", "stage", "learning_rate", "gradient", "validation_")
+        terms = " ".join(f"{name} {each:.3f}" for name, each in figures.items() if not name.startswith(quiet))
         self._bars.update(self._steps, completed=step, terms=terms)
         if "validation_recall_at_10" in figures:
             found = figures["validation_recall_at_10"]

@@ -1,24 +1,36 @@
 """The shape of a model and the recipe of a training run, as records that check themselves.
 
-`ModelConfig` is saved as JSON beside the weights; `Recipe` is read from TOML.
+`ModelConfig` is saved as JSON beside the weights; `recipe` reads a run from TOML.
 """
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from .errors import InvalidConfig
 
-Weighting = Literal["static", "ema_scale"]
+Fusion = Literal["gated_token", "late_attention", "modality_experts", "concat", "mean"]
+Mode = Literal["fixed", "reference"]
+Sees = Literal["both", "text", "image"]
+Stem = Literal["plain", "residual"]
+Weighting = Literal["static", "ema_scale", "uncertainty", "dwa"]
+Objective = Literal["uniecs", "beyond_text", "two_tower", "reference"]
+Device = Literal["cpu", "cuda"]
+Precision = Literal["float32", "bfloat16"]
 Record = TypeVar("Record")
 
 
 def _require(allowed: bool, message: str) -> None:
     if not allowed:
         raise InvalidConfig(message)
+
+
+def _one_of(record: object, **choices: object) -> None:
+    for name, kind in choices.items():
+        value, known = getattr(record, name), get_args(kind)
+        _require(value in known, f"{name} is {value!r}, must be one of {', '.join(map(repr, known))}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +54,18 @@ class ModelConfig:
     cross_layers: int = 2
     self_blocks: int = 1
     fuse_blocks: int = 1
+    # What came after format 1; at these defaults nothing of it exists.
+    fusion: Fusion = "gated_token"
+    mode: Mode = "fixed"  # "reference" is the published behaviour, faults and all
+    sees: Sees = "both"  # "text" and "image" are blind to the other: baselines
+    stem: Stem = "plain"
+    shortcut: bool = False  # the read-out starts from the mean of what is there
+    pool_views: int = 1  # learned poolings of each side's tokens; 1 is their mean
 
     def __post_init__(self) -> None:
+        _one_of(self, fusion=Fusion, mode=Mode, sees=Sees, stem=Stem)
         counts = {"width", "heads", "widening", "hash_rows", "gram_width", "max_tokens", "cross_layers"}
-        for name in sorted(counts):
+        for name in sorted(counts | {"pool_views"}):
             _require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, must be at least 1")
         _require(self.width % self.heads == 0, f"width {self.width} must be a multiple of heads {self.heads}")
         _require(
@@ -54,17 +74,38 @@ class ModelConfig:
         _require(self.hash_rows > 1, f"hash_rows is {self.hash_rows}, must be over 1 (row 0 is padding)")
         _require(len(self.channels) == 3, f"channels is {self.channels}, must be three widths")
         _require(0 <= self.dropout < 1, f"dropout is {self.dropout}, must be in [0, 1)")
+        _require(
+            self.mode == "fixed" or self.fusion == "gated_token",
+            f"fusion is {self.fusion!r}, but mode 'reference' has its own; leave fusion out",
+        )
 
     @property
     def image_tokens(self) -> int:
         """How many tokens a picture has."""
         return (self.side_px // 16) ** 2
 
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values; what came after format 1 is said only where it is used.
+
+        So the fingerprint of a model outlives new settings that it does not use.
+        """
+        values = dict(json.loads(json.dumps(asdict(self))))
+        unused = {each.name for each in fields(self) if values[each.name] == each.default} - _FORMAT_1
+        return {name: value for name, value in values.items() if name not in unused}
+
+
+# Always written, also at their defaults: the settings of the first format.
+_FORMAT_1 = frozenset(
+    {"width", "heads", "widening", "dropout", "side_px", "channels", "image_blocks", "hash_rows"}
+    | {"gram_width", "max_tokens", "text_blocks", "cross_layers", "self_blocks", "fuse_blocks"}
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossConfig:
     """Weights, temperatures and margins; all margins are in cosine."""
 
+    objective: Objective = "uniecs"
     cmal: float = 1.0
     clal: float = 0.5
     imcl: float = 1.0
@@ -78,16 +119,19 @@ class LossConfig:
     tolerance: float = 0.05
     # A negative this far above the positive is taken for an unmarked positive.
     false_negative_margin: float = 0.1
+    # Options, off at 0: their weights beside the three.
+    never_hurt: float = 0.0  # both may not score the positive below text or image alone
+    same_tongue: float = 0.0  # a discriminator of text from image vectors, its gradient reversed
+    diversity: float = 0.0  # of the views of `pool_views`
 
     def __post_init__(self) -> None:
         weights = (self.cmal, self.clal, self.imcl)
         _require(min(weights) >= 0 < sum(weights), f"loss weights are {weights}, must be >= 0 and not all 0")
-        _require(
-            self.weighting in ("static", "ema_scale"),
-            f"weighting is {self.weighting!r}, must be 'static' or 'ema_scale'",
-        )
+        _one_of(self, weighting=Weighting, objective=Objective)
         for name in ("temperature_cross", "temperature_image", "temperature_text", "temperature_both"):
             _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}, must be over 0")
+        for name in ("never_hurt", "same_tongue", "diversity"):
+            _require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}, must be at least 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,57 +142,40 @@ class Recipe:
     validation: Path | None = None
     seed: int = 7
     steps: int = 1_000
-    batch: int = 128
+    batch: int = 128  # of all processes together
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.01
     warmup: float = 0.05
     clip: float = 1.0
-    modality_dropout: float = 0.05  # of what each block adds5
+    modality_dropout: float = 0.05
     validate_every: int = 200
     save_every: int = 100
     threads: int = 2
+    stage_one: float = 0.0  # share of the steps that align the towers before fusion learns
+    patience: int = 0  # validations without a better recall before a run ends; 0 never ends it
+    parts: int = 1  # of a batch: only one part's activations are held at a time
+    device: Device = "cpu"
+    precision: Precision = "float32"
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "validate_every", "save_every", "threads"):
+        for name in ("steps", "validate_every", "save_every", "threads", "parts"):
             _require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, must be at least 1")
         _require(self.batch >= 2, f"batch is {self.batch}, must be at least 2 (one negative)")
         _require(self.learning_rate > 0, f"learning_rate is {self.learning_rate}, must be over 0")
+        for name in ("modality_dropout", "stage_one"):
+            _require(0 <= getattr(self, name) < 1, f"{name} is {getattr(self, name)}, must be in [0, 1)")
+        _require(self.patience >= 0, f"patience is {self.patience}, must be at least 0")
         _require(
-            0 <= self.modality_dropout < 1, f"modality_dropout is {self.modality_dropout}, must be in [0, 1)"
+            not self.patience or self.validation is not None,
+            f"patience is {self.patience}, but [data] has no 'validation' to be patient with; name one",
         )
+        _one_of(self, device=Device, precision=Precision)
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values, for a log or a comparison."""
         return dict(json.loads(json.dumps(asdict(self), default=str)))
-
-
-def read_recipe(path: Path) -> Recipe:
-    """Read a TOML recipe with tables [data], [train], [model], [loss].
-
-    Raises:
-        InvalidConfig: naming the file and the setting.
-    """
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InvalidConfig(
-            f"no recipe at {path}; give a TOML file, for example demo/encoder.toml"
-        ) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidConfig(f"{path}: {error}; give a TOML file") from error
-    unknown = sorted(tables.keys() - {"data", "train", "model", "loss"})
-    if unknown:
-        raise InvalidConfig(f"{path}: unknown table {unknown[0]!r}; known are data, train, model, loss")
-    places = tables.get("data", {})
-    if "pairs" not in places:
-        raise InvalidConfig(f"{path}: [data] has no 'pairs'; name a pairs file (JSON Lines)")
-    settings = dict(tables.get("train", {}))
-    settings |= {name: path.parent / str(place) for name, place in places.items()}
-    settings["model"] = record(ModelConfig, tables.get("model", {}), where=f"{path} [model]")
-    settings["loss"] = record(LossConfig, tables.get("loss", {}), where=f"{path} [loss]")
-    return record(Recipe, settings, where=f"{path} [data] and [train]")
 
 
 def record(kind: type[Record], values: Mapping[str, Any], *, where: str) -> Record:

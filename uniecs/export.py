@@ -11,7 +11,6 @@ import os
 import tempfile
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +41,7 @@ def export_model(model: UniECS, output: Path) -> str:
         _write_graphs(model, draft)
         settings = {
             "format": FORMAT,
-            "model": asdict(model.config),
+            "model": model.config.as_json(),
             "tokenizer_version": TOKENIZER_VERSION,
             "preprocess_version": PREPROCESS_VERSION,
         }

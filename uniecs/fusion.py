@@ -65,16 +65,25 @@ def _gate(gate: nn.Linear, own: Tensor, attended: Tensor, other_present: Tensor)
 
 
 class Pool(nn.Module):
-    """The mean of a side's real tokens, then a small head."""
+    """The mean of a side's real tokens, or several learned views of them; then a small head."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.views = config.pool_views
+        if self.views > 1:
+            # Each view weighs the tokens by its own code; one vector is made of all.
+            self.codes = nn.Parameter(torch.randn(self.views, config.width) * config.width**-0.5)
+            self.gather = nn.Linear(self.views * config.width, config.width)
         self.head = nn.Sequential(
             nn.LayerNorm(config.width), nn.Linear(config.width, config.width), nn.Tanh()
         )
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Tokens (B, L, D) -> (B, D)."""
+        if self.views > 1:
+            scores = tokens.values @ self.codes.T  # (B, L, M)
+            shares = scores.masked_fill(~tokens.mask.unsqueeze(-1), -1e4).softmax(1)
+            return self.head(self.gather((shares.transpose(1, 2) @ tokens.values).flatten(1)))
         weights = tokens.mask.unsqueeze(-1).to(tokens.values.dtype)  # (B, L, 1)
         mean = (tokens.values * weights).sum(1) / weights.sum(1).clamp(min=1.0)
         return self.head(mean)
@@ -97,6 +106,7 @@ class GatedFusion(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         self.align_image = nn.Linear(config.width, config.width)
         self.align_text = nn.Linear(config.width, config.width)
+        self.shortcut = config.shortcut
 
     def forward(self, image: Tokens, text: Tokens, *, meet: bool = True) -> Fused:
         """Fuse the two sides; one of them may be absent in any sample.
@@ -104,8 +114,8 @@ class GatedFusion(nn.Module):
         Where no sample has both, every gate is 0 and the sides do not meet:
         `meet=False` saves training the work, and changes nothing.
         """
-        image = image._replace(values=_only_present(image))
-        text = text._replace(values=_only_present(text))
+        image = image._replace(values=only_present(image))
+        text = text._replace(values=only_present(text))
         for layer in self.cross if meet else ():
             image, text = layer(image, text)
         for block in self.image_blocks:
@@ -116,6 +126,10 @@ class GatedFusion(nn.Module):
 
         both = torch.stack([image.present, text.present], dim=1)  # (B, 2)
         read_out = (~both).to(pooled_text.dtype) @ self.absent  # (B, D)
+        if self.shortcut:  # a straight way for the gradient into the towers
+            there = both.to(pooled_text.dtype)  # (B, 2)
+            mean = pooled_image * there[:, :1] + pooled_text * there[:, 1:]
+            read_out = read_out + mean / there.sum(1, keepdim=True).clamp(min=1.0)
         sequence = torch.stack([read_out, pooled_image, pooled_text], dim=1) + self.types  # (B, 3, D)
         mask = torch.cat([torch.ones_like(both[:, :1]), both], dim=1)  # (B, 3)
         for block in self.fuse_blocks:
@@ -127,6 +141,6 @@ class GatedFusion(nn.Module):
         )
 
 
-def _only_present(tokens: Tokens) -> Tensor:
+def only_present(tokens: Tokens) -> Tensor:
     """Zero the tokens of samples without this side, whatever the caller left there."""
     return tokens.values.masked_fill(~tokens.present[:, None, None], 0.0)

@@ -9,7 +9,7 @@ IMCL  intra-modal contrast: image with image, text with text, both with both,
 
 All similarities are plain cosines. A term is averaged over the samples that
 have its modalities; a batch without any gives 0. The published rule for
-weighing the losses against each other is not known; `LossWeigher` is ours.
+weighing the losses against each other is not known; `weighing` is ours.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from .config import LossConfig
 from .fusion import Fused
 
 # Cosine below which nothing is a neighbour; also what an excluded negative is set to.
-_NOWHERE = -1e4
+NOWHERE = -1e4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,10 @@ class Side:
         if letter == "t":
             return self.text.vector, self.has_text
         return self.both.vector, self.has_image & self.has_text
+
+    def any_view(self) -> tuple[Tensor, Tensor]:
+        """Return vectors and validity of whatever a sample has."""
+        return self.both.vector, self.has_image | self.has_text
 
 
 def loss_terms(query: Side, candidate: Side, groups: Tensor, config: LossConfig) -> dict[str, Tensor]:
@@ -74,21 +78,21 @@ def _align(side: Side) -> Tensor:
     fused, valid = side.view("m")
     gaps = 1 - (side.both.image_aligned * fused).sum(-1)  # (B,)
     gaps = gaps + 1 - (side.both.text_aligned * fused).sum(-1)
-    return _mean(gaps / 2, valid)
+    return mean_of(gaps / 2, valid)
 
 
 def _clal(query: Side, candidate: Side, config: LossConfig) -> Tensor:
     target, target_valid = candidate.view("m")
     _, rows = query.view("m")
     scores = {letter: query.view(letter)[0] @ target.T for letter in "vtm"}  # (B, B) each
-    near = scores["m"].detach().masked_fill(~target_valid[None, :], _NOWHERE)
+    near = scores["m"].detach().masked_fill(~target_valid[None, :], NOWHERE)
     nearest = near.topk(min(config.neighbours, len(near)), dim=1).indices  # (B, k)
     valid = rows[:, None] & target_valid[nearest]  # (B, k)
     local = {letter: score.gather(1, nearest) for letter, score in scores.items()}
     gaps = [
         ((local[a] - local[b]) ** 2 - config.tolerance**2).clamp(min=0) for a, b in combinations("vtm", 2)
     ]
-    return _mean(torch.stack(gaps).mean(0), valid)
+    return mean_of(torch.stack(gaps).mean(0), valid)
 
 
 def _imcl(query: Side, candidate: Side, same: Tensor, config: LossConfig) -> Tensor:
@@ -128,7 +132,7 @@ def contrast(
     ):
         unmarked = scores.detach() > positive + config.false_negative_margin
         out = (same | unmarked | ~columns[None, :]) & ~own
-        logits = (scores / temperature).masked_fill(out, _NOWHERE)
+        logits = (scores / temperature).masked_fill(out, NOWHERE)
         losses.append(cross_entropy(logits[rows], targets[rows]))
     return (losses[0] + losses[1]) / 2
 
@@ -138,62 +142,13 @@ def _hardest_half(
 ) -> Tensor:
     (a, a_valid), (b, b_valid) = mine, theirs
     cosines = a @ b.T
-    negatives = cosines.masked_fill(same | ~b_valid[None, :], _NOWHERE)
+    negatives = cosines.masked_fill(same | ~b_valid[None, :], NOWHERE)
     hardest = negatives.topk(max(1, len(a) // 2), dim=1).values  # (B, B // 2)
     short = (config.hinge_margin + hardest - cosines.diagonal()[:, None]).clamp(min=0)
-    return _mean(short, (a_valid & b_valid)[:, None] & (hardest > _NOWHERE))
+    return mean_of(short, (a_valid & b_valid)[:, None] & (hardest > NOWHERE))
 
 
-def _mean(values: Tensor, valid: Tensor) -> Tensor:
+def mean_of(values: Tensor, valid: Tensor) -> Tensor:
+    """Return the mean over the valid; 0, with a gradient path, where none is."""
     weights = valid.to(values.dtype).expand_as(values)
     return (values * weights).sum() / weights.sum().clamp(min=1.0)
-
-
-class LossWeigher:
-    """Joins the terms into one loss: sum(w * L) / sum(w).
-
-    `static` keeps the weights of the config. `ema_scale` also divides each term
-    by its own running size (within a factor of 5), so that a large term does not
-    drown a small one; it starts after 200 steps.
-    """
-
-    DECAY = 0.99
-    START_AFTER_STEPS = 200
-    BOUNDS = (0.2, 5.0)
-
-    def __init__(self, config: LossConfig) -> None:
-        self.base = {"cmal": config.cmal, "clal": config.clal, "imcl": config.imcl}
-        self.adaptive = config.weighting == "ema_scale"
-        self.sizes: dict[str, float] = {}
-        self.steps = 0
-
-    def join(self, terms: dict[str, Tensor]) -> Tensor:
-        """Return the total, and remember the sizes of the terms."""
-        self.steps += 1
-        for name, term in terms.items():
-            size = float(term.detach())
-            self.sizes[name] = self.DECAY * self.sizes.get(name, size) + (1 - self.DECAY) * size
-        weights = self.weights()
-        total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
-        return total / sum(weights.values())
-
-    def weights(self) -> dict[str, float]:
-        """Return the present weights; they always sum to the config's."""
-        if not self.adaptive or self.steps <= self.START_AFTER_STEPS:
-            return dict(self.base)
-        mean = sum(self.sizes.values()) / len(self.sizes)
-        low, high = self.BOUNDS
-        raw = {
-            name: base * min(high, max(low, mean / max(self.sizes[name], 1e-12)))
-            for name, base in self.base.items()
-        }
-        scale = sum(self.base.values()) / sum(raw.values())
-        return {name: weight * scale for name, weight in raw.items()}
-
-    def state(self) -> dict[str, object]:
-        """Return what a checkpoint must keep."""
-        return {"sizes": dict(self.sizes), "steps": self.steps}
-
-    def restore(self, state: dict[str, object]) -> None:
-        """Go on from `state()`."""
-        self.sizes, self.steps = dict(state["sizes"]), int(state["steps"])  # type: ignore[call-overload]

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from .config import ModelConfig
 from .fusion import Fused, GatedFusion, Tokens
+from .late_fusion import LATE_FUSIONS
+from .reference import ReferenceFusion
 from .towers import ImageTower, TextTower
 
 
@@ -23,7 +25,7 @@ class UniECS(nn.Module):
         self.config = config
         self.image_tower = ImageTower(config)
         self.text_tower = TextTower(config)
-        self.fusion = GatedFusion(config)
+        self.fusion = _fusion(config)
 
     def image(self, pixels: Tensor, present: Tensor) -> Tokens:
         """Pixels (B, S, S, 3) uint8, present (B,); the tower runs on present samples only."""
@@ -37,12 +39,14 @@ class UniECS(nn.Module):
 
     def text(self, ids: Tensor, present: Tensor) -> Tokens:
         """Ids (B, L, G) int64, present (B,)."""
+        if self.config.mode == "reference":  # as released: always of full length, padding never masked
+            ids = torch.nn.functional.pad(ids, (0, 0, 0, self.config.max_tokens - ids.shape[1]))
         values, mask = self.text_tower(ids)
         return Tokens(values, mask, present)
 
     def absent(self, rows: int, *, tokens: int = 1) -> Tokens:
         """Return a side that no sample has."""
-        device = self.fusion.types.device
+        device = self.text_tower.place.device
         return Tokens(
             torch.zeros(rows, tokens, self.config.width, device=device),
             torch.zeros(rows, tokens, dtype=torch.bool, device=device),
@@ -51,4 +55,13 @@ class UniECS(nn.Module):
 
     def fuse(self, image: Tokens, text: Tokens, *, meet: bool = True) -> Fused:
         """Fuse two sides into unit vectors (B, D); see `GatedFusion.forward`."""
+        if self.config.sees != "both":  # a baseline that is blind to one side
+            image = image._replace(present=image.present & (self.config.sees == "image"))
+            text = text._replace(present=text.present & (self.config.sees == "text"))
         return self.fusion(image, text, meet=meet)
+
+
+def _fusion(config: ModelConfig) -> nn.Module:
+    if config.mode == "reference":
+        return ReferenceFusion(config)
+    return LATE_FUSIONS[config.fusion](config) if config.fusion in LATE_FUSIONS else GatedFusion(config)

@@ -27,6 +27,30 @@ class Batch:
     ids: Ids  # (B, L, G); zeros where absent
     has_text: NDArray[np.bool_]  # (B,)
 
+    def part(self, rows: slice) -> "Batch":
+        """Return some of the samples."""
+        return Batch(
+            pixels=self.pixels[rows],
+            has_image=self.has_image[rows],
+            ids=self.ids[rows],
+            has_text=self.has_text[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marks:
+    """What a file says of B pairs.
+
+    Attributes:
+        groups: (B,) int64; pairs of one group are never each other's wrong answers.
+        asks: (B,) int64; pairs with the same query have the same number.
+        grades: (B,) float32.
+    """
+
+    groups: NDArray[np.int64]
+    asks: NDArray[np.int64]
+    grades: NDArray[np.float32]
+
 
 class ItemTable:
     """Items as numbers: pictures and texts are kept once, however often they are used."""
@@ -94,12 +118,15 @@ class PairTable:
         self._candidates = [items.add(pair.candidate, where=f"line {pair.line}: candidate") for pair in pairs]
         numbers = {group: number for number, group in enumerate(dict.fromkeys(p.group for p in pairs))}
         self._groups = np.array([numbers[pair.group] for pair in pairs], dtype=np.int64)
+        askers = {query: number for number, query in enumerate(dict.fromkeys(p.query for p in pairs))}
+        self._asks = np.array([askers[pair.query] for pair in pairs], dtype=np.int64)
+        self._grades = np.array([pair.grade for pair in pairs], dtype=np.float32)
 
     def __len__(self) -> int:
         return len(self._groups)
 
-    def batch(self, *, seed: int, step: int, size: int) -> tuple[Batch, Batch, NDArray[np.int64]]:
-        """Return queries, candidates and groups of one step (from 0); each epoch is one shuffle."""
+    def batch(self, *, seed: int, step: int, size: int) -> tuple[Batch, Batch, Marks]:
+        """Return queries, candidates and marks of one step (from 0); each epoch is one shuffle."""
         size = min(size, len(self))
         per_epoch = len(self) // size
         epoch, at = divmod(step, per_epoch)
@@ -107,5 +134,5 @@ class PairTable:
         return (
             self._items.batch([self._queries[row] for row in order]),
             self._items.batch([self._candidates[row] for row in order]),
-            self._groups[order],
+            Marks(groups=self._groups[order], asks=self._asks[order], grades=self._grades[order]),
         )

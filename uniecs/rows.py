@@ -12,6 +12,9 @@ from typing import Any
 
 from .errors import InvalidRows
 
+# A gain is 2^grade - 1: beyond this one candidate is all there is.
+MAX_GRADE = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -29,7 +32,7 @@ class Pair:
         query: what is asked.
         candidate: what should be found.
         group: pairs of one group are never each other's wrong answers.
-        grade: how relevant the candidate is, 1 when the file does not say.
+        grade: how relevant the candidate is, from 0 (wrong), 1 when the file does not say.
         line: where in the file, for messages.
     """
 
@@ -56,8 +59,8 @@ def read_pairs(path: Path) -> list[Pair]:
         InvalidRows: naming the file, the line and the rule.
     """
     pairs = []
-    for line, row in _objects(path):
-        where = f"{path}:{line}"
+    for line, read in _objects(path):
+        where, row = f"{path}:{line}", _as_pair(read)
         sides = []
         for name in ("query", "candidate"):
             side = row.get(name)
@@ -65,14 +68,25 @@ def read_pairs(path: Path) -> list[Pair]:
                 raise InvalidRows(f'{where}: {name} is {side!r}, must be {{"text": ..., "image": ...}}')
             sides.append(_item(side, path, f"{where}: {name}"))
         group, grade = row.get("group"), row.get("grade", 1.0)
-        if isinstance(grade, bool) or not isinstance(grade, int | float):
-            raise InvalidRows(f"{where}: grade is {grade!r}, must be a number")
+        if isinstance(grade, bool) or not isinstance(grade, int | float) or not 0 <= grade <= MAX_GRADE:
+            raise InvalidRows(f"{where}: grade is {grade!r}, must be a number from 0 to {MAX_GRADE}")
         # Without a group, pairs with the same candidate belong together.
         name = str(group) if group is not None else f"{sides[1].text}\n{sides[1].image}"
         pairs.append(Pair(query=sides[0], candidate=sides[1], group=name, grade=float(grade), line=line))
     if not pairs:
         raise InvalidRows(f"{path} has no pairs; give at least one line")
     return pairs
+
+
+def _as_pair(row: dict[str, Any]) -> dict[str, Any]:
+    """Take the flat columns of M-BEER (trigger and recall, text and image) for what they are."""
+    if not row.keys() & {"trigger_text", "trigger_image", "recall_text", "recall_image"}:
+        return row
+    sides = {
+        ours: {"text": row.get(f"{theirs}_text"), "image": row.get(f"{theirs}_image")}
+        for ours, theirs in (("query", "trigger"), ("candidate", "recall"))
+    }
+    return sides | {name: row[name] for name in ("group", "grade") if name in row}
 
 
 def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

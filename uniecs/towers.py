@@ -62,14 +62,7 @@ class ImageTower(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        first, second, third = config.channels
-        self.stem = nn.Sequential(
-            *_halve(3, first),
-            *_halve(first, second),
-            *_halve(second, third),
-            _Residual(third),
-            *_halve(third, config.width),
-        )
+        self.stem = _residual_stem(config) if config.stem == "residual" else _plain_stem(config)
         self.place = nn.Parameter(torch.randn(config.image_tokens, config.width) * 0.02)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.image_blocks))
         self.norm = nn.LayerNorm(config.width)
@@ -109,6 +102,25 @@ class TextTower(nn.Module):
         return self.norm(tokens), mask
 
 
+def _plain_stem(config: ModelConfig) -> nn.Sequential:
+    first, second, third = config.channels
+    return nn.Sequential(
+        *_halve(3, first),
+        *_halve(first, second),
+        *_halve(second, third),
+        _Residual(third),
+        *_halve(third, config.width),
+    )
+
+
+def _residual_stem(config: ModelConfig) -> nn.Sequential:
+    """Three times the work of the plain stem: two convolutions and a shortcut at every scale."""
+    first, second, third = config.channels
+    return nn.Sequential(
+        *_halve(3, first), _Halving(first, second), _Halving(second, third), _Halving(third, config.width)
+    )
+
+
 def _halve(before: int, after: int) -> tuple[nn.Module, ...]:
     conv = nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)
     return conv, nn.BatchNorm2d(after), nn.ReLU(inplace=True)
@@ -122,3 +134,20 @@ class _Residual(nn.Module):
 
     def forward(self, cells: Tensor) -> Tensor:
         return torch.relu(cells + self.norm(self.conv(cells)))
+
+
+class _Halving(nn.Module):
+    """Halves the picture by two convolutions, around which the old one passes averaged."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)
+        self.norm_first = nn.BatchNorm2d(after)
+        self.second = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        self.norm_second = nn.BatchNorm2d(after)
+        self.short = nn.Conv2d(before, after, 1, bias=False)
+        self.norm_short = nn.BatchNorm2d(after)
+
+    def forward(self, cells: Tensor) -> Tensor:
+        seen = self.norm_second(self.second(torch.relu(self.norm_first(self.first(cells)))))
+        return torch.relu(seen + self.norm_short(self.short(nn.functional.avg_pool2d(cells, 2))))

@@ -91,7 +91,7 @@ def test_a_missing_rows_file_is_named(demo_model: Path, tmp_path: Path) -> None:
 
 
 def test_evaluate_prints_json(demo_model: Path, tmp_path: Path, paint: Paint) -> None:
-    """Recall at 1, 5 and 10 and MRR at 10 for each scenario that the pairs fill."""
+    """Recall, MRR, nDCG and an interval for each scenario that the pairs fill, and for the mixed gallery."""
     (tmp_path / "red.png").write_bytes(paint("red"))
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text(
@@ -102,10 +102,16 @@ def test_evaluate_prints_json(demo_model: Path, tmp_path: Path, paint: Paint) ->
     answer = json.loads(run.stdout)
 
     assert 0 == run.returncode, run.stderr
-    assert [("text", "text"), ("text", "image"), ("text", "both")] == [
+    assert [("text", each) for each in ("text", "image", "both", "mixed")] == [
         (each["query"], each["candidate"]) for each in answer["scenarios"]
     ]
-    assert {"1": 1.0, "5": 1.0, "10": 1.0} == answer["scenarios"][0]["recall"]
+    first = answer["scenarios"][0]
+    assert dict.fromkeys(["1", "5", "10", "20", "50"], 1.0) == first["recall"]
+    assert (1.0, 1.0, [1.0, 1.0]) == (
+        first["mrr_at_10"],
+        first["ndcg_at_10"],
+        first["recall_at_10_interval"],
+    )
 
 
 def test_an_unknown_setting_in_a_recipe_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""The eight promises of the corrected design, on the torch model."""
+"""The eight promises of the corrected design, on the torch model, whatever fuses the sides."""
+
+from dataclasses import replace
 
 import pytest
 
@@ -11,10 +13,21 @@ from uniecs.model import UniECS  # noqa: E402
 pytestmark = pytest.mark.torch
 
 
-@pytest.fixture
-def model(tiny: ModelConfig) -> UniECS:
+SHAPES = {
+    "gated_token": {},
+    "late_attention": {"fusion": "late_attention"},
+    "modality_experts": {"fusion": "modality_experts"},
+    "concat": {"fusion": "concat"},
+    "mean": {"fusion": "mean"},
+    "residual stem, four views": {"stem": "residual", "pool_views": 4},
+    "shortcut": {"shortcut": True},
+}
+
+
+@pytest.fixture(params=SHAPES, ids=list(SHAPES))
+def model(request: pytest.FixtureRequest, tiny: ModelConfig) -> UniECS:
     torch.manual_seed(3)
-    return UniECS(tiny).eval()
+    return UniECS(replace(tiny, **SHAPES[request.param])).eval()
 
 
 @pytest.fixture
@@ -144,8 +157,9 @@ def test_a_mixed_batch_equals_its_rows_one_by_one(
     torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-6)
 
 
-def test_presence_is_said_and_not_guessed_from_values(model: UniECS, tiny: ModelConfig) -> None:
+def test_presence_is_said_and_not_guessed_from_values(tiny: ModelConfig) -> None:
     """A present text whose tokens happen to be zeros is still present."""
+    model = UniECS(tiny).eval()
     zeros, mask = torch.zeros(1, 2, tiny.width), torch.ones(1, 2, dtype=torch.bool)
     image = Tokens(torch.ones(1, 4, tiny.width), torch.ones(1, 4, dtype=torch.bool), flags(True))
     with torch.no_grad():
@@ -153,3 +167,32 @@ def test_presence_is_said_and_not_guessed_from_values(model: UniECS, tiny: Model
         absent = model.fuse(image, Tokens(zeros, mask, flags(False))).vector
 
     assert not torch.allclose(said, absent)
+
+
+def test_a_model_that_sees_one_side_gives_the_other_no_say(
+    tiny: ModelConfig, inputs: tuple["torch.Tensor", "torch.Tensor"]
+) -> None:
+    """The baselines of the ablations: whatever the picture, the text decides."""
+    pixels, ids = inputs
+    model = UniECS(replace(tiny, sees="text")).eval()
+
+    assert torch.equal(embed(model, pixels, ids, ALL, ALL), embed(model, 255 - pixels, ids, ALL, ALL))
+    assert torch.equal(embed(model, pixels, ids, ALL, ALL), embed(model, pixels, ids, NONE, ALL))
+
+
+def test_the_reference_mode_reads_padding_and_its_batch_as_released(
+    tiny: ModelConfig, inputs: tuple["torch.Tensor", "torch.Tensor"]
+) -> None:
+    """What the corrections correct is there to be measured: tokens beyond the text count."""
+    pixels, ids = inputs
+    torch.manual_seed(3)
+    model = UniECS(replace(tiny, mode="reference")).eval()
+    with torch.no_grad():
+        image, text = model.image(pixels, ALL), model.text(ids, ALL)
+        read = model.fuse(image, text).vector
+        masked = text._replace(values=text.values * text.mask.unsqueeze(-1))
+        unread = model.fuse(image, masked).vector
+
+    assert tiny.max_tokens == text.values.shape[1]
+    torch.testing.assert_close(torch.ones(4), read.norm(dim=1))
+    assert not torch.allclose(read, unread)

@@ -1,0 +1,233 @@
+"""What each part of the encoder is worth: one table, every row trained alike.
+
+    python -m benchmarks.ablations [--work .demo/ablations] [--set shop] [--only uniecs --only no-imcl]
+
+Trains every variant on the rendered shop and, where it is there, on the grocery
+store's photos, with the same steps, batches and seed, and judges it on held-out
+pairs: nine scenarios, pessimistic ties, differences to UniECS with paired
+bootstrap intervals over queries. A stopped run goes on with the same command: what is
+done is kept in the work folder, under a name that changes with the recipe.
+"""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+
+from benchmarks.ablation_rows import VARIANTS, Variant, recipe_of
+from demo.pairs import make_pairs
+from demo.shop import render_shop
+from uniecs.checkpoint import load_checkpoint, save_checkpoint
+from uniecs.config import Recipe
+from uniecs.evaluate import FORMS, Judged, mean_recall_interval
+from uniecs.judge import Judge
+from uniecs.learner import Learner
+from uniecs.pairs import PairTable
+from uniecs.rows import read_pairs
+
+SHOP_SEED = 101
+SEED = 7
+SAVE_EVERY = 50
+SETS = {"shop": "validation-shop-photos", "grocery": "validation-grocery"}
+OTHER_SETS = ("luma:", "grocery:", "abt:")  # how their groups begin
+
+
+def main(
+    work: Annotated[Path, typer.Option(help="data, checkpoints and results are kept here")] = Path(
+        ".demo/ablations"
+    ),
+    shared_data: Annotated[Path, typer.Option(help="the real sets, where they are there")] = Path(
+        "../shared/data"
+    ),
+    products: Annotated[int, typer.Option(help="of the rendered shop")] = 2_000,
+    steps: Annotated[int, typer.Option(help="optimiser steps of every row")] = 300,
+    threads: Annotated[int, typer.Option(help="of torch")] = 1,
+    on: Annotated[list[str] | None, typer.Option("--set", help="shop, grocery; both if not said")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="names of rows; all if not said")] = None,
+    table: Annotated[bool, typer.Option(help="only print what is there")] = False,
+) -> None:
+    """Train what is missing, and print the tables."""
+    torch.set_num_threads(threads)
+    files = _data(work, shared_data, products)
+    for name in on or list(files):
+        if name not in files:
+            print(f"\n{name}: not there ({shared_data} has no such set)")
+            continue
+        found = {}
+        bench = _Bench(name, files[name], work)
+        for variant in VARIANTS:
+            if not only or variant.name in only or variant.name == "uniecs":
+                recipe = recipe_of(variant, pairs=files[name][0], steps=steps, seed=SEED, threads=threads)
+                result = bench.result(variant, recipe, may_train=not table)
+                if result is not None:
+                    found[variant.name] = result
+        _print(name, steps, found)
+
+
+class _Bench:
+    """One set: its pairs are read once for all variants that see pictures alike."""
+
+    def __init__(self, name: str, files: tuple[Path, Path], work: Path) -> None:
+        self.name = name
+        self.train_file, held_out = files
+        self.held_out = read_pairs(held_out)
+        self.work = work
+        self._tables: dict[object, tuple[PairTable, Judge]] = {}
+
+    def result(self, variant: Variant, recipe: Recipe, *, may_train: bool) -> dict[str, Any] | None:
+        """Return what the variant found, from the folder or by training it now."""
+        key = hashlib.sha256(
+            json.dumps(recipe.as_json() | {"pairs": ""}, sort_keys=True).encode()
+        ).hexdigest()
+        file = self.work / "results" / self.name / f"{variant.name}-{key[:8]}.json"
+        if file.is_file():
+            return dict(json.loads(file.read_text(encoding="utf-8")))
+        if not may_train:
+            return None
+        learner, seconds = self._train(recipe, file.with_suffix(".pt"))
+        _, judge = self._numbers(recipe)
+        found = _judged(judge, learner)
+        result = {"seconds": seconds, "steps": recipe.steps, "scenarios": [_plain(each) for each in found]}
+        file.write_text(json.dumps(result), encoding="utf-8")
+        file.with_suffix(".pt").unlink(missing_ok=True)
+        print(
+            f"  {self.name} {variant.name}: mean R@1 {_mean(found, 1):.3f}, {seconds:.0f} s of CPU",
+            flush=True,
+        )
+        return result
+
+    def _train(self, recipe: Recipe, checkpoint: Path) -> tuple[Learner, float]:
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(recipe.seed)
+        learner, step, spent = Learner(recipe), 0, 0.0
+        if checkpoint.is_file():
+            step, states = load_checkpoint(checkpoint, recipe=recipe)
+            learner.restore(states)
+            spent = states["spent"]
+        pairs, _ = self._numbers(recipe)
+        began = time.process_time()
+        while step < recipe.steps:
+            learner.step(pairs, step)
+            step += 1
+            if step % SAVE_EVERY == 0:
+                states = learner.state() | {"spent": spent + time.process_time() - began}
+                save_checkpoint(checkpoint, recipe=recipe, step=step, states=states)
+        return learner, spent + time.process_time() - began
+
+    def _numbers(self, recipe: Recipe) -> tuple[PairTable, Judge]:
+        model = recipe.model
+        key = (model.side_px, model.hash_rows, model.max_tokens)
+        if key not in self._tables:
+            pairs = PairTable(read_pairs(self.train_file), model)
+            self._tables = {key: (pairs, Judge(self.held_out, model))}
+        return self._tables[key]
+
+
+def _judged(judge: Judge, learner: Learner) -> list[Judged]:
+    from uniecs.evaluate import judge as judge_pairs
+
+    return judge_pairs(judge.pairs, judge.embedder(learner.model.eval()), mixed=True)
+
+
+def _data(work: Path, shared_data: Path, products: int) -> dict[str, tuple[Path, Path]]:
+    """Render the shop, write the pairs, and return each set's training and held-out file."""
+    folder = work / f"data-{products}"
+    if not (folder / "done").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        render_shop(folder / "shop", products=products, seed=SHOP_SEED, workers=1)
+        made = make_pairs(
+            folder / "shop", folder / "pairs", shared_data=shared_data if shared_data.is_dir() else None
+        )
+        rows = [json.loads(line) for line in made.train.read_text(encoding="utf-8").splitlines()]
+        own = {
+            "shop": [row for row in rows if not row["group"].startswith(OTHER_SETS)],
+            "grocery": [row for row in rows if row["group"].startswith("grocery:")],
+        }
+        for name, kept in own.items():
+            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
+            (folder / "pairs" / f"train-{name}.jsonl").write_text(text, encoding="utf-8")
+        (folder / "done").touch()
+    files = {
+        name: (folder / "pairs" / f"train-{name}.jsonl", folder / "pairs" / f"{held_out}.jsonl")
+        for name, held_out in SETS.items()
+    }
+    return {name: pair for name, pair in files.items() if all(file.is_file() for file in pair)}
+
+
+def _plain(judged: Judged) -> dict[str, Any]:
+    return {
+        "query": judged.query,
+        "candidate": judged.candidate,
+        "gallery": judged.gallery,
+        "ranks": judged.ranks.tolist(),
+        "ndcg": judged.ndcg.tolist(),
+        "units": list(judged.units),
+    }
+
+
+def _read(result: dict[str, Any]) -> list[Judged]:
+    return [
+        Judged(
+            query=each["query"],
+            candidate=each["candidate"],
+            gallery=each["gallery"],
+            ranks=np.array(each["ranks"], dtype=np.int64),
+            ndcg=np.array(each["ndcg"]),
+            units=tuple(each["units"]),
+        )
+        for each in result["scenarios"]
+    ]
+
+
+def _mean(judged: list[Judged], at: int) -> float:
+    return float(np.mean([each.hits(at).mean() for each in judged if each.candidate in FORMS]))
+
+
+def _print(name: str, steps: int, found: dict[str, dict[str, Any]]) -> None:
+    if "uniecs" not in found:
+        return
+    judged = {variant: _read(result) for variant, result in found.items()}
+    ours = judged["uniecs"]
+    sizes = max(len(each.ranks) for each in ours), max(each.gallery for each in ours)
+    print(f"\n## {name}: {steps} steps each, {sizes[0]} queries, gallery of {sizes[1]}\n")
+    print(
+        "| row | mean of nine R@1 | minus UniECS, 95% | R@10 | minus UniECS, 95% | text to both |"
+        " image to text | image to both | mixed gallery | CPU s |"
+    )
+    print("| --- |" + " --- |" * 9)
+    for variant in VARIANTS:
+        if variant.name in judged:
+            print("| " + " | ".join(_cells(variant, judged[variant.name], ours, found[variant.name])) + " |")
+
+
+def _cells(variant: Variant, mine: list[Judged], ours: list[Judged], result: dict[str, Any]) -> Iterator[str]:
+    yield variant.label
+    for at in (1, 10):
+        yield f"{_mean(mine, at):.3f}"
+        low, high = mean_recall_interval(mine, at=at, minus=ours)
+        yield (
+            ""
+            if variant.name == "uniecs"
+            else f"{_mean(mine, at) - _mean(ours, at):+.3f} [{low:+.3f}, {high:+.3f}]"
+        )
+    for asked, offered in (("text", "both"), ("image", "text"), ("image", "both")):
+        yield f"{_one(mine, asked, offered):.3f}"
+    yield f"{np.mean([each.hits(10).mean() for each in mine if each.candidate not in FORMS]):.3f}"
+    yield f"{math.ceil(result['seconds'])}"
+
+
+def _one(judged: list[Judged], asked: str, offered: str) -> float:
+    return next(
+        float(each.hits(1).mean()) for each in judged if (each.query, each.candidate) == (asked, offered)
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

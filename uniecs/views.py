@@ -1,0 +1,84 @@
+"""Batches to the three views of each side that the losses compare.
+
+The towers run once over all sides; fusion runs three times: picture alone, text
+alone, both. In training pictures are augmented and a modality is sometimes hidden.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .fusion import Fused
+from .losses import Side
+from .model import UniECS
+from .pairs import Batch
+
+
+def views(model: UniECS, batches: Sequence[Batch], *, drop: float = 0.0) -> list[Side]:
+    """Encode batches in their three views.
+
+    Args:
+        model: in training mode, pictures are also augmented.
+        batches: each becomes one side.
+        drop: the chance that one modality of a sample is hidden from its view of both.
+    """
+    device = model.text_tower.place.device
+    pixels = torch.from_numpy(np.concatenate([batch.pixels for batch in batches])).to(device)
+    ids = torch.from_numpy(_stack_ids([batch.ids for batch in batches])).to(device)
+    has_image = torch.from_numpy(np.concatenate([batch.has_image for batch in batches])).to(device)
+    has_text = torch.from_numpy(np.concatenate([batch.has_text for batch in batches])).to(device)
+    if model.config.sees != "both":  # a baseline that is blind to one side
+        has_image, has_text = (
+            has_image & (model.config.sees == "image"),
+            has_text & (model.config.sees == "text"),
+        )
+    if model.training:
+        pixels = augment(pixels)
+    rows = len(pixels)
+    image = model.image(pixels, has_image)
+    text = model.text(ids, has_text)
+    lottery = torch.rand(rows, device=device)
+    whole = has_image & has_text  # nothing is hidden from a sample that has one modality only
+    image_alone = model.fuse(image, model.absent(rows), meet=False)
+    text_alone = model.fuse(model.absent(rows), text, meet=False)
+    both = model.fuse(
+        image._replace(present=has_image & ~(whole & (lottery < drop / 2))),
+        text._replace(present=has_text & ~(whole & (lottery > 1 - drop / 2))),
+    )
+    sides, at = [], 0
+    for batch in batches:
+        part = slice(at, at + len(batch.has_image))
+        at = part.stop
+        cut = [Fused(*(tensor[part] for tensor in each)) for each in (image_alone, text_alone, both)]
+        sides.append(
+            Side(image=cut[0], text=cut[1], both=cut[2], has_image=has_image[part], has_text=has_text[part])
+        )
+    return sides
+
+
+def augment(pixels: Tensor) -> Tensor:
+    """Crop, mirror and relight pictures (B, S, S, 3) uint8; colour itself is a signal and stays."""
+    rows, device = len(pixels), pixels.device
+    scale = 0.75 + 0.3 * torch.rand(rows, device=device)
+    mirror = torch.where(torch.rand(rows, device=device) < 0.5, -1.0, 1.0)
+    shift = (torch.rand(rows, 2, device=device) - 0.5) * 0.2
+    none = torch.zeros(rows, device=device)
+    frames = torch.stack(
+        [torch.stack([scale * mirror, none, shift[:, 0]], 1), torch.stack([none, scale, shift[:, 1]], 1)], 1
+    )  # (B, 2, 3)
+    planes = pixels.permute(0, 3, 1, 2).float()  # (B, 3, S, S)
+    grid = torch.nn.functional.affine_grid(frames, list(planes.shape), align_corners=False)
+    planes = torch.nn.functional.grid_sample(planes, grid, padding_mode="border", align_corners=False)
+    light = 0.85 + 0.3 * torch.rand(rows, 1, 1, 1, device=device)
+    planes = (planes * light + 20 * (torch.rand(rows, 1, 1, 1, device=device) - 0.5)).clamp(0, 255)
+    return planes.permute(0, 2, 3, 1).round().to(torch.uint8)
+
+
+def _stack_ids(parts: Sequence[np.ndarray]) -> np.ndarray:
+    length, grams = max(part.shape[1] for part in parts), max(part.shape[2] for part in parts)
+    padded = [
+        np.pad(part, ((0, 0), (0, length - part.shape[1]), (0, grams - part.shape[2]))) for part in parts
+    ]
+    return np.concatenate(padded)
