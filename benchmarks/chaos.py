@@ -1,8 +1,8 @@
 """Break the stream on purpose, again and again, and compare the index with the truth.
 
-    python -m benchmarks.chaos [--rounds 20] [--seed 7] [--products 200] [--milvus-away-s 60]
+    python -m benchmarks.chaos [--rounds 20] [--seed 7] [--products 200] [--milvus-away-s 60] [--real-milvus]
 
-Real Apache Kafka, real milvus-lite, consumers as processes of their own. Each
+Real Apache Kafka, milvus-lite or a real Milvus, consumers as processes of their own. Each
 round publishes changes with duplicates, late old versions, removals and clocks
 that go backwards, and breaks one thing meanwhile. After each round the index
 must hold the last version of every product: nothing lost, stale or risen again.
@@ -28,6 +28,7 @@ from demo.processes import Process, free_port, start_process, wait_until
 from demo.stack import Server, start_milvus_lite
 from product_index.embedding import spec_of
 from product_index.encoder import HashEncoder
+from product_index.errors import StoreUnavailable
 from product_index.milvus import MilvusVectorDatabase
 from product_index.product import Product, ProductChange
 from product_index.vector_store import VectorDatabase
@@ -136,13 +137,14 @@ class Truth:
 class Land:
     """A broker, a vector database and some consumers, each of which may be broken."""
 
-    def __init__(self, folder: Path, *, products: int, seed: int) -> None:
+    def __init__(self, folder: Path, *, products: int, seed: int, real_milvus: bool = False) -> None:
         self.chance = Random(seed)
+        self._real_milvus = real_milvus
         self.truth = Truth(products=products, seed=seed)
         self.counts: Counter[str] = Counter()
         self._folder = folder
         self._milvus_port = free_port()
-        self._milvus: Server | None = None
+        self._milvus: Server | Process | None = None
         self._consumers: dict[str, Process] = {}
         self.broker = LocalBroker(folder / "kafka")
 
@@ -166,6 +168,11 @@ class Land:
 
     def start_milvus(self) -> None:
         """Start the vector database, on the data it had."""
+        if self._real_milvus:
+            from tests.product_index.real_milvus import start_real_milvus
+
+            _, self._milvus = start_real_milvus(self._folder / "milvus", port=self._milvus_port)
+            return
         log = self._folder / "milvus.log"
         self._milvus = start_milvus_lite(self._folder / "index.db", log, port=self._milvus_port)
 
@@ -227,6 +234,7 @@ class Land:
         try:
             store = database.open("green")
             last = self.truth.last
+            wait_for_answer(store.count)
             rows = store.get(list(last))
             found = []
             for key, change in sorted(last.items()):
@@ -260,6 +268,20 @@ class Land:
         return MilvusVectorDatabase(f"http://127.0.0.1:{self._milvus_port}")
 
 
+def wait_for_answer(ask: Callable[[], object]) -> None:
+    """A real Milvus that was started again loads its collections for half a minute."""
+    give_up_s = time.monotonic() + SETTLE_TIMEOUT_S
+    while True:
+        try:
+            ask()
+        except StoreUnavailable:
+            if time.monotonic() > give_up_s:
+                raise
+            time.sleep(0.5)
+        else:
+            return
+
+
 def killed(land: Land) -> None:
     """A consumer dies in the middle of its work."""
     land.publish(120)
@@ -276,6 +298,19 @@ def joined_and_left(land: Land) -> None:
     time.sleep(land.chance.uniform(2.0, 4.0))
     land.publish(120)
     land.leave("two")
+
+
+def three_came_and_went(land: Land) -> None:
+    """Two more come in the middle of the work; one goes, the other dies."""
+    land.consumer("two")
+    land.publish(120)
+    land.consumer("three")
+    time.sleep(land.chance.uniform(2.0, 4.0))
+    land.publish(120)
+    land.leave("two")
+    land.publish(120)
+    time.sleep(land.chance.uniform(0.0, 1.5))
+    land.kill("three")
 
 
 def broker_away(land: Land) -> None:
@@ -298,7 +333,7 @@ def milvus_away(land: Land, *, away_s: float = 2.0) -> None:
     land.start_milvus()
 
 
-FAULTS = (killed, joined_and_left, broker_away, milvus_away)
+FAULTS = (killed, joined_and_left, broker_away, milvus_away, three_came_and_went)
 
 
 def main(
@@ -306,17 +341,20 @@ def main(
     seed: Annotated[int, typer.Option(help="Of everything that is left to chance.")] = 7,
     products: Annotated[int, typer.Option(min=1)] = 200,
     milvus_away_s: Annotated[float, typer.Option(min=0, help="How long Milvus is away.")] = 60.0,
+    real_milvus: Annotated[bool, typer.Option(help="Not milvus-lite: a real server.")] = False,
 ) -> None:
     """Print one row a round; exit code 1 if any round left a difference."""
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        land = Land(Path(folder), products=products, seed=seed)
+        land = Land(Path(folder), products=products, seed=seed, real_milvus=real_milvus)
         bad = 0
         try:
             land.open()
             land.consumer("one")
             print("| round | fault | settled after | differences |\n| --- | --- | --- | --- |")
             for number in range(1, rounds + 1):
-                faults = [killed] if number % 4 else [killed, FAULTS[1 + (number // 4 - 1) % 3]]
+                faults = (
+                    [killed] if number % 4 else [killed, FAULTS[1 + (number // 4 - 1) % (len(FAULTS) - 1)]]
+                )
                 for fault in faults:
                     fault(land, away_s=milvus_away_s) if fault is milvus_away else fault(land)
                     took_s = land.settle()

@@ -27,8 +27,12 @@ class NoRealMilvus(Exception):
     """There is none on this machine; the message says why and what to set."""
 
 
-def start_real_milvus(folder: Path) -> tuple[str, Process | None]:
+def start_real_milvus(folder: Path, *, port: int | None = None) -> tuple[str, Process | None]:
     """Start one on loopback and return its URI; MILVUS_TEST_URI's, where that is set.
+
+    Args:
+        folder: for its data; what an earlier one left there is served again.
+        port: None picks a free one.
 
     Raises:
         NoRealMilvus: it cannot run here, or cannot be fetched.
@@ -40,12 +44,12 @@ def start_real_milvus(folder: Path) -> tuple[str, Process | None]:
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         raise _none_here(f"the wheel milvus {VERSION} is run on Linux x86-64 only")
     wheel = _unpacked(cache_folder() / f"milvus-{VERSION}")
-    port = free_port()
+    chosen = free_port(port)
     folder.mkdir(parents=True, exist_ok=True)
-    argv = [sys.executable, str(SCRIPT), str(wheel), str(folder), str(port)]
+    argv = [sys.executable, str(SCRIPT), str(wheel), str(folder), str(chosen)]
     process = start_process("real-milvus", argv, folder / "server.log")
     try:
-        wait_until(lambda: port_answers(port), process, timeout_s=120.0)
+        wait_until(lambda: port_answers(chosen), process, timeout_s=120.0)
     except StackError:
         process.stop()
         if process.exit_code == NOT_HERE:
@@ -54,7 +58,7 @@ def start_real_milvus(folder: Path) -> tuple[str, Process | None]:
     except BaseException:
         process.stop()
         raise
-    return f"http://127.0.0.1:{port}", process
+    return f"http://127.0.0.1:{chosen}", process
 
 
 def _unpacked(wheel: Path) -> Path:
