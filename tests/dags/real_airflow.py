@@ -11,6 +11,7 @@ import secrets
 import sqlite3
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -111,13 +112,26 @@ class Airflow:
         return []
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        token = _json(urllib.request.Request(f"http://127.0.0.1:{self.port}/auth/token"))["access_token"]
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
-        return _json(
-            urllib.request.Request(
-                f"http://127.0.0.1:{self.port}{path}", data=json.dumps(body).encode(), headers=headers
-            )
+        for attempt in range(10):
+            try:
+                token = self._ask_api("/auth/token")["access_token"]
+                return self._ask_api(path, json.dumps(body).encode(), Authorization=f"Bearer {token}")
+            except urllib.error.HTTPError as error:
+                if error.code == 409 and attempt:  # it was done after all, only not answered
+                    return {}
+                # 404: the DAG has not been read yet; 500, 503: another part had SQLite locked.
+                if error.code not in {404, 500, 503} or attempt == 9:
+                    raise
+            time.sleep(2)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _ask_api(self, path: str, body: bytes | None = None, **headers: str) -> dict[str, Any]:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}", body, {"Content-Type": "application/json", **headers}
         )
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - loopback
+            said: dict[str, Any] = json.loads(answer.read())
+            return said
 
 
 @contextmanager
@@ -182,9 +196,3 @@ def _ancestors(pid: int) -> set[int]:
             break
         pid = int(stat.rpartition(")")[2].split()[1])
     return found
-
-
-def _json(request: urllib.request.Request) -> dict[str, Any]:
-    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - loopback
-        said: dict[str, Any] = json.loads(answer.read())
-        return said
