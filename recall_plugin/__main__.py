@@ -11,6 +11,7 @@ import typer
 from experiments.definition import load_experiments
 from experiments.errors import ExperimentsError
 from product_index.errors import ProductIndexError
+from product_index.settings import read_settings as read_index_settings
 
 from .build import (
     NoEventLog,
@@ -80,15 +81,10 @@ def sidecar(
     settings = read_settings()
     if socket is not None:
         settings = settings.model_copy(update={"sidecar_socket": socket})
-    plans = [
-        variant.plan
-        for experiment in load_experiments(settings.experiments).values()
-        for variant in experiment.variants
-    ]
     run_sidecar(
         sidecar_socket(settings),
         lambda name: load_channel(name, read_settings()),  # read afresh: a reload follows what was changed
-        sorted({name for plan in plans for name in plan.channels}),
+        _planned(settings),
         in_flight=settings.sidecar_in_flight,
         end_when_idle_s=end_when_idle_s,
     )
@@ -119,8 +115,9 @@ def console(
     """Try the search with and without UniECS in a browser: nothing is logged, a token for this run."""
     from .service.app import build_app
     from .service.running import run_service
-    from .service.trying import settings_for_trying
+    from .service.trying import check_index, settings_for_trying
 
+    check_index(read_index_settings().milvus_uri)
     token = secrets.token_urlsafe(9)
 
     def settings() -> Settings:
@@ -131,6 +128,16 @@ def console(
     typer.echo(f"console     http://{here.host}:{here.port}", err=True)
     typer.echo(f"token       {token}", err=True)
     run_service(service, here)
+
+
+def _planned(settings: Settings) -> list[str]:
+    """Every channel that a definition names; none where they cannot be read: they are not the sidecar's."""
+    try:
+        experiments = load_experiments(settings.experiments).values()
+    except ExperimentsError:
+        return []
+    plans = [variant.plan for experiment in experiments for variant in experiment.variants]
+    return sorted({name for plan in plans for name in plan.channels})
 
 
 def _ask_once(channel: Channel, settings: Settings) -> bool:

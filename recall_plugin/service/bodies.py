@@ -12,6 +12,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 BODY_WITHIN_S = 30.0
+_CLOSE = {"connection": "close"}
 # What is too large is read to its end, and thrown away, up to here: a client that is still
 # sending could not read the answer. Beyond, the connection is closed in its face.
 THROW_AWAY_BYTES = 128 * 2**20
@@ -25,6 +26,23 @@ def header(scope: Scope, name: bytes) -> str:
     """The header's value; empty without one."""
     headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
     return next((value.decode("latin-1") for key, value in headers if key == name), "")
+
+
+def check_small(scope: Scope, *, at_most: int) -> None:
+    """Refuse a body that is large, or does not say how large it is, before it is read.
+
+    Raises:
+        Problem: too large (413), or of unknown length (411).
+    """
+    if header(scope, b"transfer-encoding"):
+        raise Problem(411, "the body does not say its length; send content-length", headers=_CLOSE)
+    length = header(scope, b"content-length") or "0"
+    if not length.isdigit() or int(length) > at_most:
+        raise Problem(
+            413,
+            f"the body has {length[:20]} bytes, at most {at_most} are read; make it smaller",
+            headers=_CLOSE,
+        )
 
 
 async def read_body(scope: Scope, receive: Receive, *, at_most: int, what: str) -> bytes:
@@ -52,7 +70,7 @@ async def read_body(scope: Scope, receive: Receive, *, at_most: int, what: str) 
         raise Problem(
             408,
             f"the body did not come within {BODY_WITHIN_S:.0f} s; send it at once",
-            headers={"connection": "close"},
+            headers=_CLOSE,
         ) from None
 
 
@@ -75,6 +93,6 @@ async def _read_on(message: Message, receive: Receive, *, at_most: int, what: st
         raise Problem(
             413,
             f"{what} has {said}, at most {at_most} are read; make it smaller",
-            headers={} if ended else {"connection": "close"},
+            headers={} if ended else _CLOSE,
         )
     return b"".join(parts)

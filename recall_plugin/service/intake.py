@@ -50,7 +50,7 @@ def intake_routes(service: Service, uploads: Uploads, embed_soon: Callable[[Quer
             image_id=found.image_id, width=found.width, height=found.height, format=found.format
         )
 
-    @routes.post("/outcomes", status_code=202, tags=["recall"], responses=problems(422))
+    @routes.post("/outcomes", status_code=202, tags=["recall"], responses=problems(400, 411, 413, 422))
     async def outcomes(happened: OutcomeIn) -> None:
         """Log what a unit did with what it was shown: a click, an add to cart, an order."""
         try:

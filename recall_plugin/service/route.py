@@ -7,7 +7,6 @@ fails in here is a 500 that says so: the host has its own base and serves it.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Literal
 
 import structlog
 
@@ -15,7 +14,7 @@ from recall_plugin.errors import InvalidQuery
 from recall_plugin.query import MAX_IMAGE_BYTES, Query
 
 from .ahead import AheadTable
-from .bodies import ClientGone, Message, Receive, Scope, Send, header, read_body
+from .bodies import ClientGone, Message, Receive, Scope, Send, check_small, header, read_body
 from .images import Uploads, checked, fetched
 from .metrics import ServiceMetrics
 from .problems import MEDIA_TYPE, Problem
@@ -27,7 +26,10 @@ log = structlog.get_logger(__name__)
 # An image in base64 takes a third more; beside it there is room for the base.
 MAX_BODY_BYTES = MAX_IMAGE_BYTES * 4 // 3 + 2_000_000
 
-Path = Literal["/recall", "/recall/ahead"]
+# What is neither a picture nor a base is a few lines.
+MAX_SMALL_BODY_BYTES = 100_000
+TAKES_PICTURES = ("/uploads", "/console/compare")
+
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _JSON = (b"content-type", b"application/json")
@@ -51,7 +53,7 @@ class RecallRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http" or scope["path"] not in ("/recall", "/recall/ahead"):
-            await self._rest(scope, receive, send)
+            await self._pass_on(scope, receive, send)
             return
         started_s = time.perf_counter()
         headers = [_JSON]
@@ -70,6 +72,16 @@ class RecallRoute:
             status, body, headers = 500, problem.body(), [_PROBLEM]
         await _send(send, status, body, headers)
         self._metrics.answered(status, time.perf_counter() - started_s)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in TAKES_PICTURES:
+            try:
+                check_small(scope, at_most=MAX_SMALL_BODY_BYTES)
+            except Problem as refusal:
+                headers = [_PROBLEM, *((k.encode(), v.encode()) for k, v in refusal.headers.items())]
+                await _send(send, refusal.status, refusal.body(), headers)
+                return
+        await self._rest(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
         if scope["method"] != "POST":

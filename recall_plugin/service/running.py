@@ -34,6 +34,9 @@ def check_address(settings: Settings) -> None:
 
 def run_service(app: RecallApp, settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP reloads without dropping a request."""
+    # uvicorn ends well at these, and then raises them again: by then they have been heard.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGINT, lambda *_: None)
     asyncio.run(_serve(app, settings))
 
 

@@ -103,7 +103,8 @@ class Service:
             return {one.name: await asyncio.to_thread(state_of, one) for one in channels}
         names = [channel.name for channel in standing.channels]
         try:
-            said = (await asyncio.to_thread(describe, sidecar_line(standing.settings))).channels
+            asking = standing.settings.model_copy(update={"sidecar_start": False})
+            said = (await asyncio.to_thread(describe, sidecar_line(asking))).channels
         except SidecarAway as error:
             return {name: ChannelState(state=str(error)) for name in names}
         return {name: said.get(name, ChannelState(state="being loaded")) for name in names}

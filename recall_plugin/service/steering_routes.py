@@ -20,7 +20,7 @@ from .standing import Service
 from .steering import set_switches, set_traffic
 
 _bearer = HTTPBearer(auto_error=False, description="RECALL_TOKEN; for whatever changes what is served.")
-_REFUSALS = problems(401, 403, 422)
+_REFUSALS = problems(400, 401, 403, 411, 413, 422)
 
 
 def steering_routes(service: Service, metrics: ServiceMetrics) -> APIRouter:

@@ -12,6 +12,18 @@ from recall_plugin.settings import Settings
 FOLDER = "console"
 
 
+def check_index(milvus_uri: str) -> None:
+    """Refuse to look at an index that is not there: opening it would make an empty one.
+
+    Raises:
+        InvalidSettings: it is a folder, and does not exist.
+    """
+    if milvus_uri.endswith(".db") and "://" not in milvus_uri and not Path(milvus_uri).exists():
+        raise InvalidSettings(
+            f"there is no index at MILVUS_URI={milvus_uri}; `make demo` makes one, or set MILVUS_URI to yours"
+        )
+
+
 def settings_for_trying(settings: Settings, folder: Path, *, token: str) -> Settings:
     """The settings, with channels in this process, and what is steered written under the folder.
 

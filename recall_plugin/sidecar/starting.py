@@ -113,9 +113,10 @@ class Starter:
                 return
             command = [sys.executable, "-m", "recall_plugin", "sidecar", "--socket", str(self._path)]
             command += ["--end-when-idle-s", str(END_WHEN_IDLE_S)]
-            with contextlib.suppress(OSError):
+            # What it says goes beside its socket: it may outlive whoever started it, and their terminal.
+            with contextlib.suppress(OSError), _log_of(self._path).open("ab") as said:
                 self._started = subprocess.Popen(  # noqa: S603 - this interpreter, this package
-                    command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+                    command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
                 )
                 log.info("sidecar_started", pid=self._started.pid, socket=str(self._path))
 
@@ -129,6 +130,11 @@ def _is_owned(path: Path) -> bool:
     except OSError:
         return True
     return False
+
+
+def _log_of(path: Path) -> Path:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path.with_name(path.name + ".log")
 
 
 def _lock_of(path: Path) -> Path:

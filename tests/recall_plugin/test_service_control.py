@@ -280,3 +280,14 @@ def test_a_failure_inside_is_a_500_that_says_so(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("recall_plugin.service.route.answer_of", fail)
     with client_of(Says(lambda _: None)) as client:
         assert "serve the base" in refusal(client.post("/recall", json=ASKED), 500)
+
+
+@pytest.mark.parametrize("path", ["/outcomes", "/switches", "/nothing"])
+def test_a_large_body_where_a_few_lines_belong_is_not_even_read(path: str) -> None:
+    """Nor one that does not say how large it is."""
+    with client_of() as client:
+        large = client.put(path, content=bytes(200_000), headers=STEERING)
+        endless = client.put(path, content=iter([b"{", b"}"]), headers=STEERING)
+
+        assert "has 200000 bytes, at most 100000" in refusal(large, 413)
+        assert "send content-length" in refusal(endless, 411)
