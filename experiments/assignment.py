@@ -26,7 +26,9 @@ from .errors import InvalidUnit
 from .experiment import Experiment, Layer, Plan
 from .targeting import Attribute, meets
 
-Reason = Literal["assigned", "not_in_traffic", "not_started", "not_targeted", "off"]
+Reason = Literal[
+    "assigned", "not_in_traffic", "not_started", "not_targeted", "off", "vendor_default", "vendor_failed"
+]
 
 _NOTHING_KNOWN: Mapping[str, Attribute] = MappingProxyType({})
 

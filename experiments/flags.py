@@ -1,22 +1,29 @@
-"""Our experiments as OpenFeature flags, so that a host's own client can read them.
+"""OpenFeature, both ways: our experiments for a host's client, a host's own flags for our plugin.
 
-A flag is an experiment, its targeting key the unit. As text it is the
-variant's name, as an object its plan, as a boolean whether it is not control.
-Local and pure but for the clock it is given: nothing here waits.
+`ExperimentsProvider` answers a client from our definitions. A flag is an
+experiment, its targeting key the unit, its context what targeting asks. As
+text it is the variant's name, as an object its plan, as a boolean whether it
+is not control. Local and pure but for the clock it is given: nothing waits.
+
+`FlagVendor` asks a client which variant a unit gets, for a host whose flags
+live with a vendor. A client may wait for a network, and it answers with the
+default on any error, also when a hook fails: such an answer is no assignment.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from openfeature.client import OpenFeatureClient
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import FlagResolutionDetails, FlagValueType, Reason
 from openfeature.provider import AbstractProvider, Metadata
 
-from .assignment import Decision, assign
-from .definition import Experiments
+from .assignment import Decision, assign, check_unit
+from .definition import Experiment, Experiments
 from .errors import InvalidUnit
+from .targeting import Attribute
 
 T = TypeVar("T")
 
@@ -25,6 +32,7 @@ _REASONS = {
     "assigned": Reason.SPLIT,
     "not_in_traffic": Reason.DEFAULT,
     "not_started": Reason.DEFAULT,
+    "not_targeted": Reason.DEFAULT,
     "off": Reason.DISABLED,
 }
 
@@ -102,7 +110,11 @@ class ExperimentsProvider(AbstractProvider):
             return _failed(default, ErrorCode.TARGETING_KEY_MISSING, "set targeting_key to the unit's id")
         try:
             decision = assign(
-                self._experiments[flag_key], unit_id, now=self._clock(), enabled=self._enabled(flag_key)
+                self._experiments[flag_key],
+                unit_id,
+                now=self._clock(),
+                enabled=self._enabled(flag_key),
+                attributes=_attributes(context),
             )
         except InvalidUnit as error:
             return _failed(default, ErrorCode.INVALID_CONTEXT, str(error))
@@ -112,6 +124,48 @@ class ExperimentsProvider(AbstractProvider):
             reason=_REASONS[decision.reason],
             flag_metadata={"experiment_reason": decision.reason},
         )
+
+
+class FlagVendor:
+    """Lets a host's own OpenFeature client decide who gets which variant.
+
+    A unit is part of the experiment where the vendor says that it split or
+    targeted it. Its default, its errors and variants that the experiment does
+    not have are control, and not part of it.
+
+    Args:
+        flag_key: the vendor's flag, of text; its values are our variants' names.
+    """
+
+    def __init__(self, client: OpenFeatureClient, experiment: Experiment, *, flag_key: str) -> None:
+        self._client = client
+        self._experiment = experiment
+        self._flag_key = flag_key
+
+    def __call__(self, unit_id: str, attributes: Mapping[str, Attribute]) -> Decision:
+        """What the vendor says of this unit. It may wait.
+
+        Raises:
+            InvalidUnit: the id is not text, is empty, or has no UTF-8 form.
+        """
+        check_unit(unit_id)
+        experiment = self._experiment
+        context = EvaluationContext(unit_id, dict(attributes))
+        said = self._client.get_string_details(self._flag_key, experiment.control, context)
+        variants = {variant.name: variant for variant in experiment.variants}
+        if said.error_code is not None or said.value not in variants:
+            control = experiment.control_variant
+            return Decision(experiment.name, control.name, "vendor_failed", control.plan)
+        variant = variants[said.value]
+        apart = said.reason in (Reason.DEFAULT, Reason.DISABLED, Reason.STATIC)
+        return Decision(
+            experiment.name, variant.name, "vendor_default" if apart else "assigned", variant.plan
+        )
+
+
+def _attributes(context: EvaluationContext | None) -> Mapping[str, Attribute]:
+    known = context.attributes if context is not None else {}
+    return {name: value for name, value in known.items() if isinstance(value, str | int | float | bool)}
 
 
 def _plan(decision: Decision) -> Mapping[str, FlagValueType]:

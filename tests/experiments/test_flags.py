@@ -1,15 +1,21 @@
 """An OpenFeature client reads our experiments."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from openfeature.api import get_client, set_provider
+from openfeature.api import get_client, set_provider, set_provider_and_wait
 from openfeature.client import OpenFeatureClient
 from openfeature.evaluation_context import EvaluationContext
+from openfeature.flag_evaluation import FlagResolutionDetails, Reason
+from openfeature.hook import Hook
+from openfeature.provider.in_memory_provider import InMemoryFlag, InMemoryProvider
 
 from experiments.assignment import assign
-from experiments.definition import Experiment, load_experiments
-from experiments.flags import ExperimentsProvider
+from experiments.definition import Experiment, Experiments, load_experiments
+from experiments.errors import InvalidUnit
+from experiments.flags import ExperimentsProvider, FlagVendor
+from experiments.targeting import Target
 
 EXPERIMENTS = load_experiments()
 START = EXPERIMENTS["uniecs-recall"].start
@@ -76,3 +82,63 @@ def test_a_unit_that_cannot_be_hashed_is_an_invalid_context(client: OpenFeatureC
     details = client.get_string_details("uniecs-recall", "mine", EvaluationContext("\ud800"))
 
     assert ("mine", "INVALID_CONTEXT") == (details.value, details.error_code)
+
+
+def test_targeting_is_asked_of_the_clients_context(experiment: Experiment) -> None:
+    """What the host puts into its evaluation context."""
+    only_there = replace(experiment, targeting=(Target(attribute="region", is_in=("cn",)),))
+    client = client_of(ExperimentsProvider(Experiments([only_there]), clock=lambda: START), "targeted")
+
+    here = client.get_string_details("uniecs-recall", "none", EvaluationContext("u-1", {"region": "cn"}))
+    there = client.get_string_details("uniecs-recall", "none", EvaluationContext("u-1", {"region": "sg"}))
+
+    assert ("SPLIT", "DEFAULT") == (here.reason, there.reason)
+    assert "not_targeted" == there.flag_metadata["experiment_reason"]
+
+
+class Vendor(InMemoryProvider):
+    """Somebody else's flags."""
+
+    def __init__(self, value: str, reason: Reason) -> None:
+        flag: InMemoryFlag[str] = InMemoryFlag(
+            "one",
+            {"one": value},
+            context_evaluator=lambda flag, _: FlagResolutionDetails(value=value, reason=reason),
+        )
+        super().__init__({"their-flag": flag})
+
+
+@pytest.mark.parametrize(
+    ("value", "reason", "flag_key", "expected"),
+    [
+        ("treatment", Reason.SPLIT, "their-flag", ("treatment", "assigned")),
+        ("control", Reason.TARGETING_MATCH, "their-flag", ("control", "assigned")),
+        ("treatment", Reason.DEFAULT, "their-flag", ("treatment", "vendor_default")),
+        ("blue", Reason.SPLIT, "their-flag", ("control", "vendor_failed")),
+        ("treatment", Reason.SPLIT, "no-such-flag", ("control", "vendor_failed")),
+    ],
+)
+def test_a_hosts_own_vendor_may_decide(
+    experiment: Experiment, value: str, reason: Reason, flag_key: str, expected: tuple[str, str]
+) -> None:
+    """Only what it split or targeted is an assignment; its errors and defaults are not."""
+    set_provider_and_wait(Vendor(value, reason), "vendor")
+    decision = FlagVendor(get_client("vendor"), experiment, flag_key=flag_key)("u-1", {"region": "cn"})
+
+    assert expected == (decision.variant, decision.reason)
+
+
+def test_a_hook_that_fails_moves_nobody_to_control(experiment: Experiment) -> None:
+    """An OpenFeature client answers with the default when a hook raises: an SRM, if it were believed."""
+
+    class Failing(Hook):
+        def after(self, *_: object, **__: object) -> None:
+            raise OSError("the log's disk is full")
+
+    set_provider_and_wait(Vendor("treatment", Reason.SPLIT), "hooked")
+    client = get_client("hooked")
+    client.add_hooks([Failing()])
+
+    assert "vendor_failed" == FlagVendor(client, experiment, flag_key="their-flag")("u-1", {}).reason
+    with pytest.raises(InvalidUnit):
+        FlagVendor(client, experiment, flag_key="their-flag")("", {})
