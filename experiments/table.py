@@ -6,7 +6,7 @@ left out is counted; text where a number must be is refused, with its row.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations_with_replacement
+from math import isinf
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from .errors import InvalidData
 from .formula import Formula
 from .metrics import Moments, Shape
 from .quantiles import Quantile, quantiles
-from .table_input import open_table
+from .table_input import open_table, refuse_infinity
+from .table_moments import Wanted, guess_centres, letters_of, moments_in_one_pass
 from .warehouse import connect
 
 # More variants, or more values of a segment, than this are the wrong column.
@@ -74,8 +75,21 @@ def scan_table(
     """
     numbers = tuple(dict.fromkeys(column for formula in formulas for column in formula.columns))
     with connect("the table") as connection:
-        open_table(connection, source, variant=variant, unit=unit, segments=segments, numbers=numbers)
-        return _Scan(connection, formulas, unit, tuple(segments), numbers).scan()
+        open_table(
+            connection,
+            source,
+            variant=variant,
+            unit=unit,
+            segments=segments,
+            numbers=numbers,
+            infinity_later=True,
+        )
+        scan = _Scan(connection, formulas, unit, tuple(segments), numbers)
+        try:
+            return scan.scan()
+        except _Infinite as found:
+            refuse_infinity(connection, source, found.column)
+            raise
 
 
 def scan_buckets(
@@ -87,6 +101,14 @@ def scan_buckets(
         open_table(connection, source, variant=None, unit=unit, segments=(), numbers=numbers, buckets=buckets)
         found = _Scan(connection, formulas, unit, (), numbers).scan(most_variants=buckets)
     return {it.name: list(found.moments[it.name, WHOLE, WHOLE].values()) for it in formulas}
+
+
+class _Infinite(Exception):
+    """A column holds an infinity."""
+
+    def __init__(self, column: str) -> None:
+        super().__init__(column)
+        self.column = column
 
 
 class _Scan:
@@ -135,13 +157,16 @@ class _Scan:
         }
         means = self._means(missing)
         plain = [formula for formula in self._formulas if formula.kind != "quantile"]
+        centres = guess_centres(self._rows, [f"n{place}" for place in range(len(self._numbers))])
         moments: dict[tuple[str, str, str], dict[str, Moments]] = {}
         raw: dict[tuple[str, str, str], dict[str, Moments]] = {}
         shapes: dict[str, dict[str, Shape]] = {}
-        for segment in (WHOLE, *self._segments):
-            self._add_moments(segment, plain, caps, means, moments, shapes)
-            capped = [formula for formula in plain if formula.name in caps]
-            self._add_moments(segment, capped, {}, means, raw, None)
+        wanted = [self._wanted(formula, caps, means, missing, centres) for formula in plain]
+        uncapped = [
+            self._wanted(formula, {}, means, missing, centres) for formula in plain if formula.name in caps
+        ]
+        for segment in (WHOLE, *self._segments) if wanted else ():
+            self._add_moments(segment, wanted, uncapped, moments, raw, shapes)
         return TableScan(
             units=units,
             rows=rows,
@@ -163,14 +188,18 @@ class _Scan:
 
     def _count_rows(self) -> tuple[dict[str | None, int], dict[str, dict[str, int]]]:
         """Rows by variant, None for those without; and those without a value, by column and variant."""
-        counts = "".join(f", count(*) - count({self._cell(column)})" for column in self._numbers)
+        cells = [self._cell(column) for column in self._numbers]
+        counts = "".join(f", count(*) - count({cell}), max({cell}), min({cell})" for cell in cells)
         rows: dict[str | None, int] = {}
         missing: dict[str, dict[str, int]] = {}
         for variant, count, *numbers in self._rows(
             f"SELECT v, count(*){counts} FROM cell GROUP BY v ORDER BY v"  # noqa: S608
         ):
             rows[variant] = count
-            for column, lacking in zip(self._numbers, numbers, strict=True):
+            for place, column in enumerate(self._numbers):
+                lacking, *ends = numbers[3 * place : 3 * place + 3]
+                if any(end is not None and isinf(end) for end in ends):
+                    raise _Infinite(column)
                 if lacking and variant is not None:
                     missing.setdefault(column, {})[variant] = lacking
         return rows, missing
@@ -247,84 +276,50 @@ class _Scan:
             for column in dict.fromkeys(wanted)
         }
 
+    def _wanted(
+        self,
+        formula: Formula,
+        caps: Mapping[str, float],
+        means: Mapping[str, float],
+        missing: Mapping[str, Mapping[str, int]],
+        centres: Mapping[str, float],
+    ) -> Wanted:
+        outcomes = formula.columns[: 2 if formula.below else 1]
+        return Wanted(
+            formula=formula,
+            letters=letters_of(formula),
+            cells=tuple(self._value(formula, column, caps, means) for column in formula.columns),
+            centres=tuple(centres[self._cell(column)] for column in formula.columns),
+            condition=" AND ".join(f"{self._cell(it)} IS NOT NULL" for it in outcomes)
+            if any(it in missing for it in outcomes)
+            else "",
+        )
+
     def _add_moments(
         self,
         segment: str,
-        formulas: Sequence[Formula],
-        caps: Mapping[str, float],
-        means: Mapping[str, float],
+        wanted: Sequence[Wanted],
+        uncapped: Sequence[Wanted],
         moments: dict[tuple[str, str, str], dict[str, Moments]],
-        shapes: dict[str, dict[str, Shape]] | None,
-    ) -> None:
-        """One query for all metrics: counts, means and co-moments by variant (and segment)."""
-        if not formulas:
-            return
-        cut = f"s{self._segments.index(segment)}" if segment else f"'{WHOLE}'"
-        columns, sums, widths = [], [], []
-        for number, formula in enumerate(formulas):
-            letters = _letters(formula)
-            cells = [self._value(formula, column, caps, means) for column in formula.columns]
-            outcomes = cells[: 2 if formula.below else 1]
-            whole = " AND ".join(f"{cell} IS NOT NULL" for cell in outcomes)
-            names = [f"{letter}{number}" for letter in letters]
-            columns += [
-                f"CASE WHEN {whole} THEN {cell} END AS {name}"
-                for cell, name in zip(cells, names, strict=True)
-            ]
-            parts = [f"count({names[0]})", *(f"favg({name})" for name in names)]
-            parts += [f"covar_pop({i}, {j})" for i, j in combinations_with_replacement(names, 2)]
-            parts += [f"max({names[0]})"]
-            sums += parts
-            widths.append(len(parts))
-        rows = self._rows(
-            f"WITH shown AS (SELECT v, {cut} AS s, {', '.join(columns)} FROM unit_row)"  # noqa: S608
-            f" SELECT v, s, {', '.join(sums)} FROM shown GROUP BY v, s ORDER BY s, v"
-        )
-        if len({row[1] for row in rows}) > MOST_SEGMENTS:
-            raise InvalidData(f"segment {segment!r} has over {MOST_SEGMENTS} values; is it the right column?")
-        for variant, value, *numbers in rows:
-            for formula, width in zip(formulas, widths, strict=True):
-                mine, numbers = numbers[:width], numbers[width:]  # noqa: PLW2901 - eaten from the left
-                found, largest = _moments(_letters(formula), mine)
-                moments.setdefault((formula.name, segment, str(value)), {})[variant] = found
-                if shapes is not None and not segment and found.count:
-                    shapes.setdefault(formula.name, {})[variant] = Shape(skewness=None, largest=largest)
-        if (
-            shapes is not None
-            and not segment
-            and len(moments[formulas[0].name, WHOLE, WHOLE]) <= MOST_VARIANTS
-        ):
-            self._add_skewness(formulas, caps, moments, shapes)
-
-    def _add_skewness(
-        self,
-        formulas: Sequence[Formula],
-        caps: Mapping[str, float],
-        moments: Mapping[tuple[str, str, str], Mapping[str, Moments]],
+        raw: dict[tuple[str, str, str], dict[str, Moments]],
         shapes: dict[str, dict[str, Shape]],
     ) -> None:
-        """The third moment of means, about each variant's own mean, so that no digits are lost."""
-        wanted = [
-            (formula, variant, found)
-            for formula in formulas
-            if formula.kind == "mean" and formula.name in shapes
-            for variant, found in moments[formula.name, WHOLE, WHOLE].items()
-            if found.count > 2 and found.comoments[0][0] > 0
-        ]
-        if not wanted:
-            return
-        parts = []
-        for number, (formula, _, found) in enumerate(wanted, start=1):
-            cell = self._value(formula, formula.column, caps, {})
-            away = f"(({cell} - {found.means[0]!r}) / {_deviation(found)!r})"
-            # A product, not a power: a third of the time.
-            parts.append(f"avg({away} * {away} * {away}) FILTER (WHERE v = ${number})")
-        numbers = self._connection.execute(
-            f"SELECT {', '.join(parts)} FROM unit_row",  # noqa: S608 - numbers and n0.. only
-            [variant for _, variant, _ in wanted],
-        ).fetchone()
-        for (formula, variant, _), skewness in zip(wanted, numbers, strict=True):
-            shapes[formula.name][variant] = replace(shapes[formula.name][variant], skewness=skewness)
+        """One query for all metrics: counts, means and co-moments by variant (and segment)."""
+        cut = f"s{self._segments.index(segment)}" if segment else f"'{WHOLE}'"
+        found = moments_in_one_pass(self._rows, [*wanted, *uncapped], cut)
+        if len({value for _, value, _ in found}) > MOST_SEGMENTS:
+            raise InvalidData(f"segment {segment!r} has over {MOST_SEGMENTS} values; is it the right column?")
+        for variant, value, metrics in found:
+            for place, (it, (of_variant, shape)) in enumerate(
+                zip([*wanted, *uncapped], metrics, strict=True)
+            ):
+                name = it.formula.name
+                target = moments if place < len(wanted) else raw
+                target.setdefault((name, segment, value), {})[variant] = of_variant
+                if place < len(wanted) and not segment and of_variant.count:
+                    shapes.setdefault(name, {})[variant] = (
+                        shape if it.formula.kind == "mean" else replace(shape, skewness=None)
+                    )
 
     def _value(
         self, formula: Formula, column: str, caps: Mapping[str, float], means: Mapping[str, float]
@@ -344,31 +339,3 @@ class _Scan:
 
     def _rows(self, query: str) -> list[tuple[Any, ...]]:
         return self._run(query).fetchall()  # type: ignore[no-any-return]
-
-
-def _letters(formula: Formula) -> tuple[str, ...]:
-    return (*("yd" if formula.below else "y"), *"xe"[: len(formula.covariate)])
-
-
-def _moments(letters: tuple[str, ...], numbers: Sequence[Any]) -> tuple[Moments, float]:
-    count, width = int(numbers[0]), len(letters)
-    pairs = list(combinations_with_replacement(range(width), 2))
-    covariances = dict(zip(pairs, numbers[1 + width : -1], strict=True))
-    if not count:
-        zeros = (0.0,) * width
-        return Moments(columns=letters, count=0, means=zeros, comoments=(zeros,) * width), 0.0
-    return (
-        Moments(
-            columns=letters,
-            count=count,
-            means=tuple(numbers[1 : 1 + width]),
-            comoments=tuple(
-                tuple(covariances[min(i, j), max(i, j)] * count for j in range(width)) for i in range(width)
-            ),
-        ),
-        float(numbers[-1]),
-    )
-
-
-def _deviation(found: Moments) -> float:
-    return float((found.comoments[0][0] / found.count) ** 0.5)

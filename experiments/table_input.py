@@ -39,10 +39,12 @@ def open_table(
     segments: Sequence[str],
     numbers: Sequence[str],
     buckets: int = 0,
+    infinity_later: bool = False,
 ) -> None:
     """Make the view `cell`, or the table where the source is text.
 
-    Without a variant, v is one of `buckets`, by the unit's hash or else the row's.
+    Without a variant, v is one of `buckets`, by the unit's hash or else the row's. With
+    `infinity_later`, whoever reads the columns anyway looks for it, and calls `refuse_infinity`.
     """
     relation, is_text = _relation(connection, source)
     name = source.name if isinstance(source, Path) else "the table"
@@ -51,7 +53,11 @@ def open_table(
             raise InvalidData(f"{name} has no column {column!r}; it has {', '.join(relation.columns)}")
     relation.create_view("given")
     types = dict(zip(relation.columns, (str(kind) for kind in relation.types), strict=True))
-    wrongs = {column: wrong for column in numbers if (wrong := _wrong(column, types[column]))}
+    wrongs = {
+        column: wrong
+        for column in numbers
+        if (wrong := _wrong(column, types[column])) and not (infinity_later and _is_numeric(types[column]))
+    }
     # One pass tells whether any cell is wrong; which one is looked for only then.
     if (
         wrongs
@@ -75,6 +81,14 @@ def open_table(
     # Text is read once and kept; Parquet is columns already.
     kind = "TABLE" if is_text or not variant else "VIEW"
     connection.execute(f"CREATE TEMP {kind} cell AS SELECT {', '.join(columns)} FROM given")  # noqa: S608
+
+
+def refuse_infinity(connection: Any, source: Path | object, column: str) -> None:
+    """Name the row of an infinity, if there is one."""
+    name = source.name if isinstance(source, Path) else "the table"
+    given = connection.table("given")
+    kind = dict(zip(given.columns, map(str, given.types), strict=True))[column]
+    _refuse_what_is_no_number(connection, name, column, _wrong(column, kind))
 
 
 def quoted(column: str) -> str:
