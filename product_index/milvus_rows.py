@@ -136,21 +136,22 @@ def _price(row: dict[str, Any]) -> float | None:
 
 def best_hits(hits: Sequence[Any], limit: int) -> list[Hit]:
     """The best of an answer, equal scores in order of product id."""
-    found = [
-        Hit(
-            product_id=hit["entity"]["product_id"],
-            score=float(hit["distance"]),
-            version=hit["entity"]["version"],
-            title=hit["entity"]["title"],
-            category=hit["entity"]["category"],
-            brand=hit["entity"]["brand"],
-            price=_price(hit["entity"]),
-            in_stock=hit["entity"]["in_stock"],
-        )
-        for hit in hits
-    ]
     # Equal vectors may differ in the last bit of their score, by where they lie in memory.
-    return sorted(found, key=lambda hit: (-round(hit.score, 6), hit.product_id))[:limit]
+    best = sorted(hits, key=lambda hit: (-round(hit["distance"], 6), hit["entity"]["product_id"]))[:limit]
+    return [_hit(hit["entity"], float(hit["distance"])) for hit in best]
+
+
+def _hit(row: dict[str, Any], score: float) -> Hit:
+    return Hit(
+        product_id=row["product_id"],
+        score=score,
+        version=row["version"],
+        title=row["title"],
+        category=row["category"],
+        brand=row["brand"],
+        price=_price(row),
+        in_stock=row["in_stock"],
+    )
 
 
 def _cut(text: str, field: str) -> str:
