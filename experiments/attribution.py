@@ -14,7 +14,7 @@ from .delta import Vector, joint_reach, propagate
 from .metrics import Aggregates
 
 # A part of a lift smaller than this is what a sum of floats leaves over.
-_NOTHING = 1e-9
+_NOTHING = 1e-6
 
 
 def channel_parts(aggregates: Aggregates, control: str, treatment: str, *, alpha: float) -> dict[str, Any]:

@@ -107,9 +107,9 @@ def unit_parts(channels: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     """The table `unit_part`, one row per unit, and its columns."""
     names = [f"{what}_{stratum}" for stratum in STRATA for what in ("searches", "clicks")]
     by_stratum = ", ".join(
-        f"count(*) FILTER (WHERE stratum = '{stratum}' AND {what}) AS {name}s_{stratum}"
+        f"count(*) FILTER (WHERE stratum = '{stratum}' AND {what}) AS {name}_{stratum}"
         for stratum in STRATA
-        for what, name in (("is_search", "searche"), ("is_click", "click"))
+        for what, name in (("is_search", "searches"), ("is_click", "clicks"))
     )
     credits, via = [], []
     for number, channel in enumerate(channels):

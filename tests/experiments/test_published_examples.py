@@ -89,7 +89,10 @@ def test_the_rate_ratio_of_rothmans_x_ray_example() -> None:
 
 
 def test_students_sleep_data_as_r_prints_it() -> None:
-    """R, t.test(extra ~ group, data = sleep): t = -1.8608, p = 0.07939, -3.3654832 to 0.2054832."""
+    """R, t.test(extra ~ group, data = sleep): t = -1.8608, p = 0.07939, -3.3654832 to 0.2054832.
+
+    Its output as printed in many public course notes, df = 17.776 among it; means 0.75 and 2.33.
+    """
     extra = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
     extra += [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
     found = compare(pa.table({"variant": ["A"] * 10 + ["B"] * 10, "y": extra}), "y=mean(y)")["comparisons"][0]
@@ -99,6 +102,32 @@ def test_students_sleep_data_as_r_prints_it() -> None:
     assert [-0.2054832, 3.3654832] == pytest.approx(
         [found["difference_low"], found["difference_high"]], abs=1e-7
     )
+
+
+def test_scipys_example_of_two_small_samples() -> None:
+    """The data in the docstring of scipy.stats.ttest_ind_from_stats: 15.0 and 12.0, variances 87.5 and 39.0.
+
+    It assumes equal variances there (p = 0.3752); ours does not, so SciPy is asked again.
+    """
+    a = [1, 3, 4, 6, 11, 13, 15, 19, 22, 24, 25, 26, 26]
+    b = [2, 4, 6, 9, 11, 13, 14, 15, 18, 19, 21]
+    found = compare(pa.table({"variant": ["B"] * 13 + ["A"] * 11, "y": a + b}), "y=mean(y)")["comparisons"][0]
+    welch = stats.ttest_ind(a, b, equal_var=False)
+    ends = welch.confidence_interval(0.95)
+
+    assert (12.0, 15.0) == (found["control_value"], found["treatment_value"])
+    assert 0.3752 == pytest.approx(stats.ttest_ind(a, b).pvalue, abs=5e-5)
+    assert [ends.low, ends.high] == pytest.approx([found["difference_low"], found["difference_high"]])
+
+
+def test_fagerlands_example_of_rare_counts_in_statsmodels() -> None:
+    """7 of 34 against 1 of 34: Newcombe's hybrid interval 0.019 to 0.34 (Fagerland et al. 2015).
+
+    As printed in statsmodels, stats/tests/test_proportion.py, test_confint_2indep.
+    """
+    found = compare(shares((1, 34), (7, 34)), "had=proportion(had)")["comparisons"][0]
+
+    assert [0.019, 0.340] == pytest.approx([found["difference_low"], found["difference_high"]], abs=5e-4)
 
 
 @pytest.mark.parametrize(
