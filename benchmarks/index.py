@@ -8,7 +8,8 @@ index looks bad. Each store is asked through the adapter and, the same questions
 in turn, through bare pymilvus with the same index and parameters; exact search
 in NumPy on the same vectors is the truth, and faiss stands beside it where it
 is installed. One process asks, one question at a time. Memory is what the
-server's processes hold more than before the load, resident.
+server's processes hold more than before the load, resident; disk what its
+folder does.
 """
 
 import argparse
@@ -55,6 +56,7 @@ class Line:
     recall_filtered: float | None = None
     of_bare: float | None = None
     memory_mb_per_million: float | None = None
+    disk_mb_per_million: float | None = None
 
 
 def clustered(rows: int, *, seed: int = 7) -> Vectors:
@@ -151,13 +153,18 @@ def resident_bytes(pid: int | None) -> int:
     return found * 1024
 
 
+def disk_bytes(folder: Path) -> int:
+    """What lies in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def ratio(ours: NDArray[np.float64], bare: NDArray[np.float64]) -> float:
     """Ours over bare at the median; the questions went in turn."""
     return round(float(np.median(ours) / np.median(bare)), 3)
 
 
 def measure_milvus(
-    name: str, uri: str, vectors: Vectors, asked: Vectors, *, pid: int | None = None
+    name: str, uri: str, vectors: Vectors, asked: Vectors, *, folder: Path, pid: int | None = None
 ) -> list[Line]:
     """Load it and ask it, through the adapter and bare, the questions in turn.
 
@@ -166,10 +173,11 @@ def measure_milvus(
         uri: where it is.
         vectors: to load.
         asked: the questions.
+        folder: where its data lie.
         pid: of the server, to see its memory; None where it is this process.
     """
     database = MilvusVectorDatabase(uri, timeout_s=120)
-    rows, before = len(vectors), resident_bytes(pid)
+    rows, before, on_disk = len(vectors), resident_bytes(pid), disk_bytes(folder)
     began = time.perf_counter()
     store = database.create(f"benchmark_{rows}", SPEC)
     for start in range(0, rows, 1_000):
@@ -193,12 +201,13 @@ def measure_milvus(
             (our_lists if mine else bare_lists).append(found)
             (our_waits if mine else bare_waits).append(wait)
     held = (resident_bytes(pid) - before) / rows if pid else None
+    lies = (disk_bytes(folder) - on_disk) / rows
     filtered, filtered_waits = timed(lambda one: ours(one, RARE), asked)
     lines = [
         line(name, "ours", rows, np.array(our_waits), load_rows_per_s=loaded, recall=recall(our_lists, truth),
              recall_filtered=recall(filtered, truth_filtered),
              of_bare=ratio(np.array(our_waits), np.array(bare_waits)),
-             memory_mb_per_million=None if held is None else round(held)),
+             memory_mb_per_million=None if held is None else round(held), disk_mb_per_million=round(lies)),
         line(name, "ours, 1 in 50 passes", rows, filtered_waits, load_rows_per_s=None,
              recall=recall(filtered, truth_filtered)),
         line(name, "bare pymilvus", rows, np.array(bare_waits), load_rows_per_s=None,
@@ -261,10 +270,11 @@ def table(lines: list[Line]) -> str:
     )
     body = [
         f"| {one.store} | {one.how} | {one.rows:,} | {one.load_rows_per_s or ''} | {one.p50_ms} "
-        f"| {one.p99_ms} | {one.recall:.4f} | {one.of_bare or ''} | {one.memory_mb_per_million or ''} |"
+        f"| {one.p99_ms} | {one.recall:.4f} | {one.of_bare or ''} | {one.memory_mb_per_million or ''} "
+        f"| {one.disk_mb_per_million or ''} |"
         for one in lines
     ]
-    return "\n".join([f"| {' | '.join(names)} |", "|---|---|" + "--:|" * 7, *body])
+    return "\n".join([f"| {' | '.join(names)} |", "|---|---|" + "--:|" * 8, *body])
 
 
 def growth(lines: list[Line]) -> str:
@@ -301,7 +311,7 @@ def main() -> None:
                     vectors = clustered(size)
                     asked = questions(vectors, asked_for.questions)
                     pid = server.pid if server is not None and kind == "real" else None
-                    lines += measure_milvus(name, uris[kind], vectors, asked, pid=pid)
+                    lines += measure_milvus(name, uris[kind], vectors, asked, folder=Path(folder), pid=pid)
                     lines += [
                         one for one in (measure_exact(vectors, asked), measure_faiss(vectors, asked)) if one
                     ]
