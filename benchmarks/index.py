@@ -267,6 +267,7 @@ def table(lines: list[Line]) -> str:
         "recall@100",
         "of bare",
         "MB per million",
+        "MB on disk",
     )
     body = [
         f"| {one.store} | {one.how} | {one.rows:,} | {one.load_rows_per_s or ''} | {one.p50_ms} "
