@@ -269,7 +269,8 @@ def tell_the_rest(runs: int) -> None:
         it = triggers(runs, 3_000, rate=rate, uneven=uneven)
         print(
             f"| {rate:.0%} | {'uneven' if uneven else 'alike'} | {it['saved']:.1%}"
-            f" | {it['said_over_seen']:.3f} | {it['coverage']:.1%} | {it['null_alarms']:.1%} | {it['bias']:+.3f} |",
+            f" | {it['said_over_seen']:.3f} | {it['coverage']:.1%} | {it['null_alarms']:.1%}"
+            f" | {it['bias']:+.3f} |",
             flush=True,
         )
     print("\n| channel | planted | found, mean |\n| --- | --- | --- |")
