@@ -2,6 +2,7 @@
 
 experiment    one experiment as written down before it starts
 definition    the experiments that are defined, from files
+running       what is running moves nobody
 assignment    the variant a unit always gets (pure)
 targeting     who an experiment is for
 growthbook    another vendor's buckets, for units it has seen

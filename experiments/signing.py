@@ -71,7 +71,7 @@ def sign(experiment: Experiment, *, now: datetime) -> Record:
             f"{experiment.name!r} started {experiment.start.isoformat()}, before now: a plan is signed before"
             " the start; set a later start"
         )
-    terms = _terms(experiment)
+    terms = terms_of(experiment)
     return Record(name=experiment.name, signature=_hash(terms), signed_at=now, terms=terms)
 
 
@@ -99,7 +99,7 @@ def hold(experiment: Experiment, record: Record | None) -> Held:
     """What the definition says now that the plan did not; a term that the plan never knew is let be."""
     if record is None:
         return Held()
-    now, then = _terms(experiment), record.terms
+    now, then = terms_of(experiment), record.terms
     graver: list[str] = []
     lighter: list[str] = []
     unplanned: list[str] = []
@@ -139,7 +139,8 @@ def _metric_change(name: str, then: Terms | None, now: Terms | None) -> str:
     )
 
 
-def _terms(experiment: Experiment) -> Terms:
+def terms_of(experiment: Experiment) -> Terms:
+    """All that a definition says, as plain words and numbers."""
     plain = {name: value for name, value in asdict(experiment).items() if name not in _LEFT_OUT}
     found: Terms = json.loads(json.dumps(plain, default=_moment, sort_keys=True))
     return found

@@ -14,9 +14,10 @@ from types import MappingProxyType
 from typing import Self
 
 from experiments.assignment import bucket
-from experiments.definition import Experiment, load_experiments
+from experiments.definition import Experiment
 from experiments.errors import InvalidUnit
 from experiments.exposure import EventLog, Outcome
+from experiments.running import load_running
 from experiments.targeting import Attribute
 
 from .breaker import Breaker
@@ -130,7 +131,8 @@ class RecallPlugin:
             InvalidExperiment, UnknownExperiment: from the definitions.
         """
         settings = settings or read_settings()
-        experiment = load_experiments(settings.experiments)[settings.experiment]
+        experiments = load_running(settings.experiments, now=datetime.now(UTC))
+        experiment = experiments[settings.experiment]
         names = {name for route in routes_of(experiment).values() for name in route.channels}
         return cls(
             build_channels(names, settings),

@@ -9,12 +9,14 @@ import asyncio
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import structlog
 
-from experiments.definition import Experiments, load_experiments
+from experiments.definition import Experiments
 from experiments.exposure import EventLog
+from experiments.running import load_running
 from product_index.settings import read_settings as read_index_settings
 from recall_plugin.build import build_channels, sidecar_line
 from recall_plugin.channels import Channel
@@ -137,7 +139,8 @@ class Service:
 
     def _open(self, before: Standing | None) -> Standing:
         settings = self._settings()
-        experiments = load_experiments(settings.experiments)
+        served = None if before is None else before.experiments
+        experiments = load_running(settings.experiments, now=datetime.now(UTC), before=served)
         experiment = experiments[settings.experiment]
         names = {name for route in routes_of(experiment).values() for name in route.channels}
         identity = repr((sorted(names), _of_channels(settings), read_index_settings()))
