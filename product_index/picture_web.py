@@ -12,8 +12,8 @@ import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from queue import Empty, SimpleQueue
@@ -274,20 +274,15 @@ class _Incoming(io.RawIOBase):
         super().close()
 
 
-class _asking:  # noqa: N801 - reads as a verb
-    """Foreign errors in our words."""
-
-    def __init__(self, target: _Target) -> None:
-        self._target = target
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        said = shown(self._target.url)
-        if isinstance(error, (OSError, HTTPException)) and not isinstance(error, PictureUnavailable):
-            why = str(error) or type(error).__name__
-            raise HostAway(f"picture {said}: host {self._target.host!r} does not answer ({why})") from error
+@contextmanager
+def _asking(target: _Target) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, HTTPException) as error:
+        why = str(error) or type(error).__name__
+        raise HostAway(
+            f"picture {shown(target.url)}: host {target.host!r} does not answer ({why})"
+        ) from error
 
 
 def _read(response: HTTPResponse, target: _Target, known: Fetched | None) -> Fetched:

@@ -20,7 +20,11 @@ MAX_PICTURE_BYTES = 20 * 1024 * 1024
 
 
 class Pictures(Protocol):
-    """Where pictures are kept."""
+    """Where pictures are kept; any thread may ask.
+
+    One that waits for others may say by an attribute `at_once` how many of its
+    pictures may be waited for side by side.
+    """
 
     def read(self, uri: str) -> bytes:
         """Return the bytes of one picture.
