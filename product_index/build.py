@@ -7,7 +7,7 @@ import os
 from functools import partial
 from pathlib import Path
 
-from .catalog import Catalogue, open_catalogue
+from .catalog import Catalogue, open_catalogue, picture_root
 from .encoder import Encoder, HashEncoder
 from .errors import InvalidSettings
 from .picture_cache import PictureCache
@@ -106,7 +106,7 @@ def _local_pictures(settings: Settings) -> Pictures:
         return pictures_beside(*map(Path, settings.picture_root.split(os.pathsep)))
     if settings.catalogue is None:
         return NoPictures()
-    root = open_catalogue(settings.catalogue).picture_root
+    root = picture_root(settings.catalogue)
     return NoPictures() if root is None else pictures_beside(root)
 
 

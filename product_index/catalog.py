@@ -208,8 +208,37 @@ def open_catalogue(place: Path | str) -> Catalogue:
         InvalidCatalogue: there is none, or it cannot be read as one.
         CatalogueUnavailable: the database did not answer.
     """
+    found = _find(place)
+    if found.url is not None:
+        return _open_database(found.url, found.options, picture_root=found.pictures)
+    path, folder = found.path, found.path if found.path.is_dir() else found.path.parent
+    named = path.is_file() and path.suffix != ".toml"
+    file = path if named else _products_file(folder, found.options.get("file"))
+    return _open_file(file, found.options, found.pictures)
+
+
+def picture_root(place: Path | str) -> Path | None:
+    """Where a catalogue's pictures are, without opening it; None for a database's URL alone.
+
+    Raises:
+        InvalidCatalogue: there is no such catalogue, or no such place.
+    """
+    return _find(place).pictures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What a catalogue's place says before anything is opened."""
+
+    path: Path
+    options: Mapping[str, Any]
+    pictures: Path | None
+    url: str | None = field(default=None, repr=False)
+
+
+def _find(place: Path | str) -> _Found:
     if isinstance(place, str) and "://" in place:
-        return _open_database(place, {}, picture_root=None)
+        return _Found(path=Path(), options={}, pictures=None, url=place)
     path = Path(place)
     if not path.exists():
         raise InvalidCatalogue(
@@ -222,10 +251,8 @@ def open_catalogue(place: Path | str) -> Catalogue:
         raise InvalidCatalogue(
             f"catalogue.toml names pictures {str(pictures)!r}, which is not there; correct it"
         )
-    if "url" in options and (path.is_dir() or path.suffix == ".toml"):
-        return _open_database(options["url"], options, picture_root=pictures)
-    file = path if path.is_file() and path.suffix != ".toml" else _products_file(folder, options.get("file"))
-    return _open_file(file, options, pictures)
+    url = options.get("url") if path.is_dir() or path.suffix == ".toml" else None
+    return _Found(path=path, options=options, pictures=pictures, url=url)
 
 
 def _open_database(url: str, options: Mapping[str, Any], *, picture_root: Path | None) -> Catalogue:
@@ -247,7 +274,7 @@ def _open_database(url: str, options: Mapping[str, Any], *, picture_root: Path |
     )
 
 
-def _open_file(file: Path, options: Mapping[str, Any], pictures: Path) -> Catalogue:
+def _open_file(file: Path, options: Mapping[str, Any], pictures: Path | None) -> Catalogue:
     encoding = options.get("encoding")
     remarks = []
     if encoding is None and file.suffix.lower() == ".csv" and text_encoding(file) == "cp1252":

@@ -15,10 +15,17 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from product_index.build import build_pictures
 from product_index.catalog import Catalogue, Report, open_catalogue
 from product_index.catalog_sql import TableSource
 from product_index.encoder import HashEncoder
-from product_index.errors import CatalogueUnavailable, InvalidCatalogue, ProductIndexError, Retryable
+from product_index.errors import (
+    CatalogueUnavailable,
+    InvalidCatalogue,
+    PictureMissing,
+    ProductIndexError,
+    Retryable,
+)
 from product_index.product import ProductChange
 from product_index.rebuild import begin
 from product_index.settings import Settings
@@ -205,6 +212,19 @@ def test_a_catalogue_toml_names_table_key_columns_and_pictures(url: str, tmp_pat
         (one.product_id, one.title, one.image_uris) for one in found if one
     ]
     assert folder / "photos" == opened.picture_root
+
+
+def test_where_pictures_are_is_known_without_the_database(tmp_path: Path) -> None:
+    """A shard needs the pictures, not the tables: a hundred workers do not all knock there."""
+    (tmp_path / "mug.jpg").write_bytes(b"photo")
+    (tmp_path / "catalogue.toml").write_text('url = "postgresql+psycopg://127.0.0.1:1/shop"')
+
+    beside = build_pictures(Settings(catalogue=tmp_path, picture_cache=tmp_path / "kept"))
+    nowhere = build_pictures(Settings(catalogue="sqlite:///none.db", picture_cache=tmp_path / "kept"))
+
+    assert b"photo" == beside.read("mug.jpg")
+    with pytest.raises(PictureMissing):
+        nowhere.read("mug.jpg")
 
 
 @pytest.mark.parametrize(
