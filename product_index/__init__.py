@@ -2,10 +2,14 @@
 
 product          what is sold, and a version of it
 content          the part of a product that the encoder sees, and its hashes
-catalog          a folder of products and pictures, read page by page
+catalog          products of a folder, a file or a table, read page by page
 columns          which column of a catalogue is what
 catalog_files    rows out of JSON Lines, CSV and Parquet
+catalog_sql      rows out of a table of any SQL database, of one moment
 pictures         from a picture's name to its bytes
+remote_pictures  from its address, waited for and given up in the end (with picture_cache)
+picture_web      one picture over HTTP, from judged hosts only
+picture_stores   one picture from an object store
 encoder          the role of the model (its twin for tests ships here)
 uniecs_encoder   the UniECS model in that role
 embedding        the one path from products to vectors, for batch and stream alike
