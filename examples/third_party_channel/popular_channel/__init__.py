@@ -1,0 +1,1 @@
+"""What sells best, as a recall channel."""

@@ -1,0 +1,160 @@
+"""The examples as they stand in `examples/`: other languages, and a channel of somebody else's."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from experiments.exposure import InMemoryEventLog
+from tests.recall_plugin.doubles import PATIENCE_S, TREATED, UNTREATED, finds, wait_for
+from tests.recall_plugin.serving import PACKAGED, app_of, serving
+from tests.recall_plugin.test_service_program import free_port
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+# Quotes, a backslash, other scripts, beyond the basic plane: what breaks callers that build JSON by hand.
+ODD = 'mug "x"\\ 杯子 😀'
+CALLERS = {
+    "java": ["java", str(EXAMPLES / "java" / "Recall.java")],
+    "node": ["node", str(EXAMPLES / "javascript" / "recall.mjs")],
+}
+
+
+@pytest.fixture(scope="module")
+def log() -> InMemoryEventLog:
+    return InMemoryEventLog()
+
+
+@pytest.fixture(scope="module")
+def url(log: InMemoryEventLog) -> Iterator[str]:
+    with serving(app_of(finds("new", "b", ODD), log=log)) as url:
+        yield url
+
+
+def call(language: str, url: str, unit: str) -> list[str]:
+    """What the caller would serve, by its standard output."""
+    if shutil.which(language) is None:
+        pytest.skip(f"no {language} on the PATH")
+    # The base takes its time, and the join has all of it: what is tested here is not about time.
+    command = [*CALLERS[language], url, ODD, unit, f"a,b,{ODD}", "1000"]
+    patient = os.environ | {"RECALL_JOIN_MS": "30000"}
+    done = subprocess.run(command, capture_output=True, timeout=120, encoding="utf-8", env=patient)
+    assert 0 == done.returncode, done.stderr
+    served = done.stdout.splitlines()
+    return [one.partition(" base:")[0].partition(" uniecs:")[0] for one in served]
+
+
+@pytest.mark.parametrize("language", CALLERS)
+def test_a_caller_serves_its_own_with_what_was_recalled(
+    url: str, log: InMemoryEventLog, language: str
+) -> None:
+    """Begun before the base, joined after it; in control nothing but its own."""
+    seen = len(log.exposures)
+
+    assert ["a", "b", ODD, "new"] == call(language, url, TREATED)
+    assert ["a", "b", ODD] == call(language, url, UNTREATED)
+    assert [ODD, ODD] == [exposure.query for exposure in log.exposures[seen:]]
+
+
+@pytest.mark.parametrize("language", CALLERS)
+def test_without_the_service_a_caller_serves_its_own(language: str) -> None:
+    """As if nothing had been asked."""
+    assert ["a", "b", ODD] == call(language, f"http://127.0.0.1:{free_port()}", TREATED)
+
+
+def test_a_shop_shows_both_and_logs_the_click(url: str, log: InMemoryEventLog, tmp_path: Path) -> None:
+    """A page as a shopper's browser would ask for it; nothing in a title is markup."""
+    if shutil.which("node") is None:
+        pytest.skip("no node on the PATH")
+    shelf = [{"product_id": name, "title": f"Mug <i>{name}</i>", "price": 9} for name in ("a", "new")]
+    (tmp_path / "products.json").write_text(json.dumps([shelf[0], shelf[1] | {"title": "A <i>cup</i>"}]))
+    port = free_port()
+    command = [
+        "node",
+        str(EXAMPLES / "javascript" / "shop.mjs"),
+        str(tmp_path / "products.json"),
+        url,
+        str(port),
+    ]
+    patient = os.environ | {"RECALL_JOIN_MS": "30000"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=patient) as shop:
+        try:
+            assert shop.stdout is not None
+            assert "listens" in shop.stdout.readline()
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as browser:
+                browser.cookies.set("shopper", TREATED)
+                wait_for(lambda: "id=new" in browser.get("/", params={"q": "mug"}).text)
+                page = browser.get("/", params={"q": "mug"}).text
+                browser.get("/product", params={"id": "new", "query": "q-9", "at": "2"})
+        finally:
+            shop.kill()
+
+    assert "<i>" not in page
+    assert "uniecs" in page
+    wait_for(lambda: bool(log.outcomes))
+    assert ("click", "new", "q-9", 2) == (
+        log.outcomes[-1].kind,
+        log.outcomes[-1].product_id,
+        log.outcomes[-1].query_id,
+        log.outcomes[-1].position,
+    )
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The third party's package, installed by itself in a folder of its own."""
+    source, target = tmp_path_factory.mktemp("source") / "channel", tmp_path_factory.mktemp("site")
+    shutil.copytree(EXAMPLES / "third_party_channel", source)
+    command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    done = subprocess.run(
+        [*command, "--offline", "--python", sys.executable, "--target", str(target), str(source)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert 0 == done.returncode, done.stderr
+    return target
+
+
+@pytest.mark.parametrize(
+    ("bestsellers", "says", "status"),
+    [
+        (
+            '[{"product_id": "mug-1", "title": "Red mug"}]',
+            "asked       popular: ok, 1 hits from popular.json@",
+            0,
+        ),
+        ("[{}]", "channel 'popular' (popular_channel.channel:from_settings) cannot be loaded: KeyError", 2),
+    ],
+    ids=["sound", "broken"],
+)
+def test_a_channel_of_somebody_elses_is_loaded_through_its_entry_point(
+    installed: Path, tmp_path: Path, bestsellers: str, says: str, status: int
+) -> None:
+    """Installed, named in a plan, asked; a broken one says what is wrong with it."""
+    (tmp_path / "popular.json").write_text(bestsellers)
+    plan = PACKAGED.read_text().replace('channels = ["uniecs"]', 'channels = ["popular"]')
+    (tmp_path / "definitions").mkdir()
+    (tmp_path / "definitions" / "popular.toml").write_text(plan)
+    done = subprocess.run(
+        [sys.executable, "-m", "recall_plugin", "check"],
+        capture_output=True,
+        text=True,
+        timeout=int(2 * PATIENCE_S),
+        cwd=tmp_path,
+        env={
+            "PATH": "",
+            "PYTHONPATH": os.pathsep.join((str(installed), str(EXAMPLES.parent))),
+            "POPULAR_FILE": "popular.json",
+            "EXPERIMENTS": "definitions",
+        },
+    )
+
+    assert status == done.returncode, done.stderr
+    assert "popular, same_style, uniecs" in done.stdout
+    assert says in done.stdout + done.stderr
