@@ -7,6 +7,7 @@ together, so that a host that drips ends with it. fsspec's HTTP can do neither;
 proxies of the environment are not used, for behind one nothing can be judged.
 """
 
+import functools
 import io
 import ipaddress
 import socket
@@ -235,7 +236,7 @@ class _Connection(HTTPConnection):
         if self._target.parts.scheme == "http":
             return plain
         plain.settimeout(_left_s(self._deadline))
-        return ssl.create_default_context().wrap_socket(plain, server_hostname=self._target.host)
+        return _tls().wrap_socket(plain, server_hostname=self._target.host)
 
 
 class _Dripping:
@@ -334,6 +335,11 @@ def looks_like_a_picture(start: bytes) -> bool:
     """Whether a file that begins so may be a picture."""
     boxed = start[4:8] == b"ftyp" or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")  # AVIF, HEIC; WebP
     return boxed or start.startswith(_BEGINNINGS)
+
+
+@functools.cache  # reading the system's certificates takes longer than many a picture
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
 
 
 def _left_s(deadline: float) -> float:

@@ -1,10 +1,12 @@
 """A host of pictures on loopback, well-behaved and otherwise."""
 
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 PICTURE = b"\xff\xd8\xff\xe0 a picture of a mug, as far as its beginning tells"
 BIG = 50 * 1024 * 1024
@@ -21,8 +23,12 @@ class PictureHost(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Path | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        if certificate is not None:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(certificate)
+            self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.asked: Counter[str] = Counter()
         self.pictures: dict[str, bytes] = {}
         self.sent = 0
@@ -40,9 +46,9 @@ class PictureHost(ThreadingHTTPServer):
 
 
 @contextmanager
-def picture_host() -> Iterator[PictureHost]:
-    """Serve until the end of the block."""
-    host = PictureHost()
+def picture_host(certificate: Path | None = None) -> Iterator[PictureHost]:
+    """Serve until the end of the block; over TLS with a certificate (and its key in the same file)."""
+    host = PictureHost(certificate)
     thread = threading.Thread(target=host.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
@@ -70,6 +76,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(404, b"")
             else:
                 act()
+
+    def handle(self) -> None:
+        with suppress(ssl.SSLError, ConnectionError):  # the other side does not trust us
+            super().handle()
 
     def log_message(self, *_said: object) -> None:
         pass

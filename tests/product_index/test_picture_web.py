@@ -2,12 +2,16 @@
 
 import functools
 import socket
+import ssl
 import threading
 import traceback
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from product_index import picture_web
 from product_index.errors import HostAway, PictureMissing, PictureUnavailable
 from product_index.picture_web import Fetched, WebRules, fetch, is_public
 from product_index.pictures import MAX_PICTURE_BYTES
@@ -185,3 +189,50 @@ def test_a_name_that_hangs_ends_with_the_deadline(monkeypatch: pytest.MonkeyPatc
         fetch(INSIDE, "http://slow-name.example/mug.jpg")
 
     answered.set()
+
+
+def make_certificate(folder: Path, name: str) -> Path:
+    """A key, and a certificate of its own making for one name."""
+    x509 = pytest.importorskip("cryptography.x509", reason="cryptography is not installed")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    whose = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(whose, whose, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (folder / f"{name}.pem").write_bytes(secret + made.public_bytes(serialization.Encoding.PEM))
+    return folder / f"{name}.pem"
+
+
+def test_over_tls_the_name_is_checked_though_the_address_is_pinned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A certificate that nobody signed, or of another name, is no answer."""
+    rules = WebRules(inside=frozenset({"localhost"}), timeout_s=30.0)
+    mine, other = make_certificate(tmp_path, "localhost"), make_certificate(tmp_path, "other.example")
+    trusting = ssl.create_default_context()
+    for certificate in (mine, other):
+        trusting.load_verify_locations(certificate)
+    for certificate, trusted, pattern in (
+        (mine, True, None), (mine, False, "self.signed"), (other, True, "not valid for 'localhost'"),
+    ):  # fmt: skip
+        monkeypatch.setattr(
+            picture_web, "_tls", lambda yes=trusted: trusting if yes else ssl.create_default_context()
+        )
+        with picture_host(certificate) as host:
+            url = f"https://localhost:{host.server_address[1]}/mug.jpg"
+            if pattern is None:
+                assert PICTURE == fetch(rules, url).picture
+                continue
+            with pytest.raises(HostAway, match=pattern):
+                fetch(rules, url)
