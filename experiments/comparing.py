@@ -56,6 +56,30 @@ def compare_table(
     if not 0 < alpha < 1:
         raise InvalidData(f"alpha is {alpha}, must be between 0 and 1, for example 0.05")
     scan = scan_table(source, variant=variant, formulas=formulas, unit=unit, segments=segments)
+    return compare_scan(
+        scan,
+        variant=variant,
+        control=control,
+        formulas=formulas,
+        unit=unit,
+        split=split,
+        segments=segments,
+        alpha=alpha,
+    )
+
+
+def compare_scan(
+    scan: TableScan,
+    *,
+    variant: str,
+    control: str,
+    formulas: Sequence[Formula],
+    unit: str | None = None,
+    split: str | None = None,
+    segments: Sequence[str] = (),
+    alpha: float = ALPHA,
+) -> Result:
+    """The same from what a scan has kept: no row is read again."""
     shares = _shares(scan, control, split, variant)
     treatments = [name for name in shares if name != control]
     whole = [

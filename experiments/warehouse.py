@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -22,6 +23,9 @@ from .part_scan import PartScan
 
 # What a table that cannot be read raises, for the doors that read others than the archive.
 DatabaseError = duckdb.Error
+
+# What a scan may hold in memory; the rest goes to the disk, under TMPDIR.
+MEMORY = "4GB"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -249,13 +253,14 @@ class _Scan:
 @contextmanager
 def connect(what: str = "the logs") -> Iterator[Any]:
     """A database in memory; what it cannot do with `what` is `InvalidData`."""
-    connection = duckdb.connect(":memory:")
-    try:
-        yield connection
-    except duckdb.Error as error:
-        raise InvalidData(f"{what} cannot be analysed: {error}") from error
-    finally:
-        connection.close()
+    with TemporaryDirectory(prefix="experiments-") as spill:
+        connection = duckdb.connect(":memory:", config={"memory_limit": MEMORY, "temp_directory": spill})
+        try:
+            yield connection
+        except duckdb.Error as error:
+            raise InvalidData(f"{what} cannot be analysed: {error}") from error
+        finally:
+            connection.close()
 
 
 def _open_log(connection: Any, logs: Path, kind: str, needed: Sequence[str]) -> None:
