@@ -15,8 +15,8 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
-from threading import Thread
 from typing import Annotated, Any
 
 import numpy as np
@@ -90,30 +90,35 @@ def measure(uri: str, path: Path, *, rows: int, asked: int, rounds: int) -> dict
     store.flush()
     database.switch("channel_products", store.name)
 
-    def open_channel() -> UniecsChannel:
-        return UniecsChannel(
-            Asked(wanted), lambda: MilvusVectorDatabase(uri, timeout_s=30), alias="channel_products"
-        )
+    sidecar = get_context("spawn").Process(target=serve, args=(uri, path, wanted), daemon=True)
+    sidecar.start()
+    here, there = open_channel(uri, wanted), SidecarChannel("uniecs", SidecarLine(path))
+    ways: dict[str, Ask] = {
+        "bare pymilvus": lambda number: bare(store, wanted[number]),
+        "the store's adapter": lambda number: ids(store.search(wanted[number][None], limit=LIMIT)[0]),
+        "channel, in this process": lambda number: find(here, number),
+        "channel, in a sidecar": lambda number: find(there, number),
+    }
+    try:
+        return compared(ways, truths(vectors, wanted), asked=asked, rounds=rounds)
+    finally:
+        sidecar.terminate()
+        sidecar.join()
+        here.close()
 
-    shelf = Shelf(lambda _: open_channel())
-    sidecar = SidecarServer(shelf, path)
+
+def open_channel(uri: str, wanted: Vectors) -> UniecsChannel:
+    """The channel, with an encoder that knows the questions."""
+    return UniecsChannel(
+        Asked(wanted), lambda: MilvusVectorDatabase(uri, timeout_s=30), alias="channel_products"
+    )
+
+
+def serve(uri: str, path: Path, wanted: Vectors) -> None:
+    """A sidecar, in a process of its own."""
+    shelf = Shelf(lambda _: open_channel(uri, wanted))
     with owning(path):
-        thread = Thread(target=sidecar.serve, daemon=True)
-        thread.start()
-        here, there = open_channel(), SidecarChannel("uniecs", SidecarLine(path))
-        ways: dict[str, Ask] = {
-            "bare pymilvus": lambda number: bare(store, wanted[number]),
-            "the store's adapter": lambda number: ids(store.search(wanted[number][None], limit=LIMIT)[0]),
-            "channel, in this process": lambda number: find(here, number),
-            "channel, behind the socket": lambda number: find(there, number),
-        }
-        try:
-            return compared(ways, truths(vectors, wanted), asked=asked, rounds=rounds)
-        finally:
-            sidecar.stop()
-            thread.join()
-            shelf.close()
-            here.close()
+        SidecarServer(shelf, path).serve()
 
 
 def compared(
@@ -156,7 +161,9 @@ def find(channel: UniecsChannel | SidecarChannel, number: int) -> list[str]:
         unit_id="u",
     )
     answer = channel.find(request)
-    while answer.status == "off":  # being loaded, or its index being opened
+    while (
+        answer.status == "off" or "no sidecar answers" in answer.reason
+    ):  # being loaded, or its index being opened
         time.sleep(0.05)
         answer = channel.find(request)
     if answer.status != "ok":
