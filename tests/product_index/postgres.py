@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from demo.processes import free_port, log_end, port_answers, start_process, wait_until
+from demo.processes import free_port, log_end, start_process, wait_until
 
 PASSWORD = "s3cret/with:signs"  # noqa: S105 - of a database that lives for a test
 
@@ -42,8 +42,7 @@ def postgres() -> Iterator[str]:
                 "-k", str(folder), "-c", "fsync=off"]  # fmt: skip
         server = start_process("postgres", argv, folder / "server.log")
         try:
-            wait_until(lambda: port_answers(port), server, timeout_s=60.0)
-            _create_database(port)
+            wait_until(lambda: _created(port), server, timeout_s=60.0)
             yield f"postgresql+psycopg://shop:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/shop"
         except BaseException:
             print(log_end(folder / "server.log"))
@@ -54,12 +53,17 @@ def postgres() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _create_database(port: int) -> None:
+def _created(port: int) -> bool:
+    """Make the database, if it is there already to be asked; for a moment it answers that it is starting."""
     import psycopg
 
     told = {"host": "127.0.0.1", "port": port, "user": "shop", "password": PASSWORD, "dbname": "postgres"}
-    with psycopg.connect(**told, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE shop")
+    try:
+        with psycopg.connect(**told, autocommit=True, connect_timeout=10) as connection:
+            connection.execute("CREATE DATABASE shop")
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def _programs() -> Path:
