@@ -115,7 +115,13 @@ class _OneFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stream: BinaryIO = path.with_name(path.name + _OPEN).open("ab", buffering=0)
-        fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.fstat(self._stream.fileno()).st_nlink:
+                raise FileNotFoundError(f"{path.name} was taken for one that was left, before it was locked")
+        except OSError:
+            self._stream.close()
+            raise
         self._length = 0
         self._since_s = time.monotonic()
 

@@ -13,6 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from experiments import json_lines_log
 from experiments.errors import InvalidEvent
 from experiments.event_ring import Delivery, EventRing, Line
 from experiments.exposure import (
@@ -215,6 +216,26 @@ def test_what_a_killed_process_left_is_finished_by_the_next(tmp_path: Path) -> N
     busy.close()
     assert ["e1", "e3"] == [line["event_id"] for line in lines_of(tmp_path, "exposures")]
     assert [] == list(tmp_path.glob("*.open"))
+
+
+def test_a_file_that_another_process_took_for_a_left_one_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its making and its lock somebody finished it: its lines would be in no folder."""
+    real, times = json_lines_log.fcntl.flock, []
+
+    def late(stream: Any, how: int) -> None:
+        times.append(how)
+        if len(times) == 1:
+            assert 1 == finish_left_open(tmp_path)
+        real(stream, how)
+
+    events = JsonLinesEventLog(tmp_path)
+    monkeypatch.setattr(json_lines_log.fcntl, "flock", late)
+    events.exposed(exposure(1))
+    events.close()
+
+    assert (0, ["e1"]) == (events.dropped, [line["event_id"] for line in lines_of(tmp_path, "exposures")])
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is missing (Linux only)")
