@@ -1,4 +1,4 @@
-"""`python -m dags run DAG_ID`: run one DAG here and now, whole, without a scheduler; `pools`: make the pools.
+"""`python -m dags run DAG_ID`: run one DAG here and now, whole, without a scheduler.
 
 `run` prepares AIRFLOW_HOME (`.demo/airflow` unless it is set) and its database,
 runs every task in this process, and says one line per task. What Airflow itself
@@ -90,6 +90,30 @@ def pools() -> None:
             Pool.create_or_update_pool(name, slots, description, include_deferred=False)
         typer.echo(f"{name}: {held.get(name, slots)} slots{'' if name in held else ', made now'}")
     typer.echo(f"for the scheduler and the DAG processor: DAG_POOLS={','.join(POOLS)}")
+
+
+@app.command()
+def model() -> None:
+    """Let UNIECS_MODELS/live point to the model of the collection that is served: after a rollback."""
+    from dags._index import open_index
+    from dags._models import follow, models_folder
+    from product_index.errors import ProductIndexError
+    from product_index.settings import read_settings
+
+    models = models_folder()
+    try:
+        settings = read_settings()
+        with open_index(settings) as database:
+            served = database.open(settings.product_alias).spec.model_id
+    except ProductIndexError as error:
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(2) from None
+    if models is None or not (models / served).is_dir():
+        where = models or "UNIECS_MODELS, which is not set"
+        typer.echo(f"error: {served} is served, but is not kept in {where}; set UNIECS_MODEL to it", err=True)
+        raise typer.Exit(2)
+    moved = follow(models, served)
+    typer.echo(f"{models}/live -> {served}{', restart what reads' if moved else ', as before'}")
 
 
 def _end_on_sigterm() -> None:

@@ -20,6 +20,7 @@ from airflow.sdk import Asset
 CATALOGUE = Asset("product_catalogue")
 ENCODER = Asset("uniecs_encoder")
 INDEX = Asset("product_index")
+PAIRS = Asset("training_pairs")
 
 # By name: how many tasks may be at it at once, and what it is for.
 POOLS = {

@@ -25,6 +25,7 @@ from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, Param, dag, g
 from dags._change_feed import open_feed
 from dags._index import build_of, hopeless_is_not_retried, open_index, settings_of_run
 from dags._manners import CATALOGUE, ENCODER, INDEX, manners, pool
+from dags._models import follow, for_build, for_new_build, models_folder
 
 
 @dag(
@@ -81,7 +82,7 @@ def begin(_marks: dict[str, int] | None) -> str:
     with hopeless_is_not_retried():
         plan = rebuild.begin(
             build.build_catalogue(settings),
-            build.build_encoder(settings),
+            build.build_encoder(for_new_build(settings)),
             alias=settings.product_alias,
             folder=settings.rebuild_folder,
             now=run.start_date or datetime.now(UTC),
@@ -120,10 +121,11 @@ def embed_shard(plan: str, shard: int) -> dict[str, int]:
 
     settings = settings_of_run()
     with hopeless_is_not_retried():
+        planned = rebuild.read_plan(plan)
         done = rebuild.embed_shard(
-            rebuild.read_plan(plan),
+            planned,
             shard,
-            build.build_encoder(settings),
+            build.build_encoder(for_build(settings, planned)),
             build.build_pictures(settings),
             now=datetime.now(UTC),
         )
@@ -162,7 +164,7 @@ def catch_up(plan: str, marks: dict[str, int] | None) -> str:
                 planned,
                 CaughtUp(marks=marks),
                 feed,
-                build.build_encoder(settings),
+                build.build_encoder(for_build(settings, planned)),
                 database.open(planned.collection),
                 build.build_pictures(settings),
                 now=datetime.now(UTC),
@@ -189,7 +191,7 @@ def canary(plan: str) -> dict[str, Any]:
             verdict = check_collection(
                 planned,
                 database.open(planned.collection),
-                build.build_encoder(settings),
+                build.build_encoder(for_build(settings, planned)),
                 build.build_pictures(settings),
                 chance=np.random.default_rng(),
                 thresholds=Thresholds(
@@ -219,10 +221,12 @@ def switch(plan: str, verdict: dict[str, Any], *, outlet_events: Any = None) -> 
             planned,
             database,
             feed,
-            build.build_encoder(settings),
+            build.build_encoder(for_build(settings, planned)),
             build.build_pictures(settings),
             now=datetime.now(UTC),
         )
+        if follow(models_folder(), database.open(done.live).spec.model_id):
+            print("the readers' model follows; restart what reads")
     print(f"live: {done.live} ({done.reason})")
     outlet_events[INDEX].extra = {**verdict, "live": done.live, "moved": done.moved}
     return done.live
