@@ -9,9 +9,10 @@ any channel, and nothing is logged.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from experiments.targeting import Attribute
 from recall_plugin.plugin import RecallPlugin, RecallResult
 from recall_plugin.query import Query
 
@@ -49,6 +50,8 @@ class AheadTable:
         unit_id: str,
         session_id: str,
         query_id: str,
+        attributes: Mapping[str, Attribute],
+        override: str | None,
         keep_s: float,
     ) -> None:
         """Ask the channels now.
@@ -66,7 +69,14 @@ class AheadTable:
         loop = asyncio.get_running_loop()
         base: asyncio.Future[Sequence[str]] = loop.create_future()
         asked = plugin.arecall(
-            query, base, unit_id=unit_id, session_id=session_id, query_id=query_id, grace_ms=0
+            query,
+            base,
+            unit_id=unit_id,
+            session_id=session_id,
+            query_id=query_id,
+            grace_ms=0,
+            attributes=attributes,
+            override=override,
         )
         self._begun[query_id] = Begun(
             unit_id=unit_id,

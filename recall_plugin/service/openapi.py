@@ -7,6 +7,7 @@ from .words import schemas
 
 _REFUSALS = {
     "400": "The body is not JSON.",
+    "403": "The override does not hold.",
     "404": "The uploaded image is not known.",
     "408": "The body did not come in time.",
     "409": "The query's id is taken, or was begun for somebody else.",
@@ -62,6 +63,14 @@ def _operation(
         "summary": title,
         "description": text,
         "tags": ["recall"],
+        "parameters": [
+            {
+                "name": "X-Recall-Override",
+                "in": "header",
+                "description": "A tester's token: the variant of choice, never logged as exposed.",
+                "schema": {"type": "string"},
+            }
+        ],
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": responses,
     }

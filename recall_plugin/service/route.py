@@ -7,9 +7,12 @@ fails in here is a 500 that says so: the host has its own base and serves it.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
 import structlog
 
+from experiments.errors import InvalidOverride
+from experiments.overrides import read_override
 from recall_plugin.errors import InvalidQuery
 from recall_plugin.query import MAX_IMAGE_BYTES, Query
 
@@ -18,7 +21,7 @@ from .bodies import ClientGone, Message, Receive, Scope, Send, check_small, head
 from .images import Uploads, checked, fetched
 from .metrics import ServiceMetrics
 from .problems import MEDIA_TYPE, Problem
-from .standing import Service
+from .standing import Service, Standing
 from .words import Begun, Question, ahead_from, answer_of, recall_from, write
 
 log = structlog.get_logger(__name__)
@@ -28,6 +31,7 @@ MAX_BODY_BYTES = MAX_IMAGE_BYTES * 4 // 3 + 2_000_000
 
 # What is neither a picture nor a base is a few lines.
 MAX_SMALL_BODY_BYTES = 100_000
+OVERRIDE = b"x-recall-override"
 TAKES_PICTURES = ("/uploads", "/console/compare")
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -95,10 +99,10 @@ class RecallRoute:
             )
         body = await read_body(scope, receive, at_most=MAX_BODY_BYTES, what="the body")
         if scope["path"] == "/recall":
-            return 200, await self._recall(body)
-        return 202, await self._begin(body)
+            return 200, await self._recall(body, header(scope, OVERRIDE))
+        return 202, await self._begin(body, header(scope, OVERRIDE))
 
-    async def _recall(self, body: bytes) -> bytes:
+    async def _recall(self, body: bytes, override: str) -> bytes:
         asked = recall_from(body)
         begun = self.ahead.take(asked.query_id, unit_id=asked.unit_id, session_id=asked.session_id)
         if begun is not None:
@@ -113,10 +117,12 @@ class RecallRoute:
                 session_id=asked.session_id,
                 query_id=asked.query_id,
                 grace_ms=wait_ms,
+                attributes=asked.attributes or {},
+                override=_checked_override(override, asked.unit_id, standing),
             )
         return answer_of(result)
 
-    async def _begin(self, body: bytes) -> bytes:
+    async def _begin(self, body: bytes, override: str) -> bytes:
         asked = ahead_from(body)
         query = await self._query(asked)
         standing = self._service.now
@@ -126,6 +132,8 @@ class RecallRoute:
             unit_id=asked.unit_id,
             session_id=asked.session_id,
             query_id=asked.query_id,
+            attributes=asked.attributes or {},
+            override=_checked_override(override, asked.unit_id, standing),
             keep_s=standing.settings.budget_ms / 1000,
         )
         return write(Begun(asked.query_id))
@@ -160,6 +168,23 @@ async def query_of(asked: Question, uploads: Uploads) -> Query:
         )
     except InvalidQuery as error:
         raise Problem(422, str(error)) from error
+
+
+def _checked_override(token: str, unit_id: str, standing: Standing) -> str | None:
+    """A tester's token, if it holds.
+
+    Raises:
+        Problem: it does not (403): the host serves its base, and the tester is told.
+    """
+    if not token:
+        return None
+    settings = standing.settings
+    experiment, secret = standing.experiments[settings.experiment], settings.override_secret
+    try:
+        read_override(token, secret.get_secret_value(), experiment, unit_id=unit_id, now=datetime.now(UTC))
+    except InvalidOverride as error:
+        raise Problem(403, f"{OVERRIDE.decode()}: {error}") from error
+    return token
 
 
 def _fetch_and_check(url: str) -> bytes:

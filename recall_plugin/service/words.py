@@ -25,6 +25,12 @@ Label = Annotated[str, Meta(max_length=_MAX_ID)]
 Price = Annotated[float, Meta(ge=0)]
 
 
+Attributes = Annotated[
+    dict[Annotated[str, Meta(max_length=64)], Label | float | bool],
+    Meta(max_length=50, description="What targeting may ask about: region, platform, ..."),
+]
+
+
 class Filters(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Which products may be recalled; what is absent allows any. The base is not filtered again."""
 
@@ -65,6 +71,7 @@ class Ahead(Question, forbid_unknown_fields=True, frozen=True, kw_only=True):
     unit_id: Annotated[Id, Meta(description="Who is randomised.")]
     session_id: Annotated[Id, Meta(description="The visit.")]
     query_id: Annotated[Id, Meta(description="The host's name for this search; POST /recall repeats it.")]
+    attributes: Attributes | None = None
 
 
 class Recall(Question, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -77,6 +84,7 @@ class Recall(Question, forbid_unknown_fields=True, frozen=True, kw_only=True):
     unit_id: Id
     session_id: Id
     query_id: Id | None = None
+    attributes: Attributes | None = None
     wait_ms: (
         Annotated[
             float,

@@ -164,13 +164,15 @@ def test_a_reload_follows_the_definitions_and_refuses_broken_ones(environment: E
         file.write_text(sound.replace("share = 0.5", "share = 0.4"))
         assert "goes on" in refusal(client.post("/reload", headers=STEERING), 422)
         assert [0.5, 0.5] == [one["share"] for one in client.get("/experiments").json()[0]["variants"]]
+        file.write_text(sound.replace("9d272bcd90e18aa9", "0123456789abcdef"))
+        assert "salt" in refusal(client.post("/reload", headers=STEERING), 422)
         file.write_text(sound.replace('phase = "1"', 'phase = "2"'))
         assert 204 == client.post("/reload", headers=STEERING).status_code
         assert "2" == client.get("/experiments").json()[0]["phase"]
         figures = client.get("/metrics").text
 
     assert 'uniecs_recall_reloads_total{outcome="done"} 1.0' in figures
-    assert 'uniecs_recall_reloads_total{outcome="refused"} 1.0' in figures
+    assert 'uniecs_recall_reloads_total{outcome="refused"} 2.0' in figures
 
 
 def test_no_request_is_dropped_by_a_reload(environment: Environment) -> None:

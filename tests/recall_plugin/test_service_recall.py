@@ -5,18 +5,21 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from experiments.exposure import InMemoryEventLog
+from experiments.overrides import Override, sign_override
 from product_index.vector_store import Filter
 from recall_plugin.channels import Channel
 from recall_plugin.query import ChannelRequest
 from tests.recall_plugin.doubles import TREATED, UNTREATED, Hangs, Says, finds, wait_for
-from tests.recall_plugin.serving import ASKED, client_of, picture, refusal
+from tests.recall_plugin.serving import ASKED, PACKAGED, client_of, picture, refusal
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +260,7 @@ def test_an_image_at_a_private_address_is_not_fetched(client: httpx.Client, url:
         ({"base": [7]}, "base"),
         ({"wait_ms": 1e9}, "<= 10000"),
         ({"wait_ms": -1}, ">= 0"),
+        ({"attributes": {"region": ["cn"]}}, "attributes"),
     ],
 )
 def test_a_question_against_a_rule_is_refused_in_one_sentence(
@@ -298,3 +302,58 @@ def test_other_methods_and_forgotten_images_are_refused(client: httpx.Client) ->
     assert "POST to it" in refusal(answer, 405)
     assert "POST" == answer.headers["allow"]
     assert "upload the image again" in refusal(recall(client, image_id="nothing"), 404)
+
+
+SECRET = "of the shop's own testers"  # noqa: S105
+
+
+def override(**fields: Any) -> str:
+    now = datetime.now(UTC)
+    told: dict[str, Any] = {
+        "experiment": "uniecs-recall",
+        "variant": "treatment",
+        "until": now + timedelta(hours=1),
+    }
+    return sign_override(Override(**told | fields), SECRET, now=now)
+
+
+def test_a_tester_sees_the_variant_of_choice_and_is_never_logged() -> None:
+    """By a signed header, on both paths."""
+    log = InMemoryEventLog()
+    headers = {"x-recall-override": override(unit_id=UNTREATED)}
+    with client_of(environment={"override_secret": SECRET}, log=log) as client:
+        said = client.post("/recall", json=ASKED | {"unit_id": UNTREATED}, headers=headers).json()
+
+    assert ("treatment", "override") == (said["variant"], said["reason"])
+    assert [] == log.exposures
+
+
+@pytest.mark.parametrize(
+    ("token", "says"),
+    [
+        ("treatment", "is not signed"),
+        ("o1.WyJ1bmllY3MtcmVjYWxsIl0.AAAA", "signature is not ours"),
+        (override(variant="other"), "names variant 'other'"),
+        (override(experiment="other"), "experiment 'other'"),
+        (override(unit_id="somebody"), "'somebody', not for this one"),
+    ],
+)
+def test_an_override_that_does_not_hold_is_refused(token: str, says: str) -> None:
+    """The host serves its base; nobody leaves an experiment by a header."""
+    with client_of(environment={"override_secret": SECRET}) as client:
+        answer = client.post("/recall", json=ASKED, headers={"x-recall-override": token})
+
+    assert says in refusal(answer, 403)
+
+
+def test_attributes_reach_the_experiments_targeting(tmp_path: Path) -> None:
+    """Whoever is not meant gets control."""
+    rule = '\n[[targeting]]\nattribute = "region"\nis_in = ["cn"]\n'
+    (tmp_path / PACKAGED.name).write_text(PACKAGED.read_text() + rule)
+    with client_of(environment={"experiments": tmp_path}) as client:
+        variants = [
+            recall(client, attributes=attributes).json()["variant"]
+            for attributes in ({"region": "cn", "app_version": 12, "beta": True}, {"region": "eu"}, None)
+        ]
+
+    assert ["treatment", "control", "control"] == variants
