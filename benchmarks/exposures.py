@@ -114,6 +114,7 @@ class Worker:
         """To its end."""
         while self._listen():
             pass
+        self._process.stdout.close()  # type: ignore[union-attr]
         if self._process.wait():
             raise RuntimeError("a worker failed")
 
