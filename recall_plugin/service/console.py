@@ -76,7 +76,7 @@ def add_console(app: FastAPI, service: Service, uploads: Uploads, window: Window
             asked = _read_compare(body)
         except msgspec.MsgspecError as error:
             raise Problem(422, str(error)) from error
-        query = await query_of(asked, uploads)
+        query = await query_of(asked, uploads, service.now.web_rules)
         return Response(
             msgspec.json.encode(await _compared(service, window, query, asked.variant)),
             media_type="application/json",

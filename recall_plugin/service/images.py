@@ -19,6 +19,7 @@ from PIL import Image
 
 from product_index.errors import PictureMissing, Retryable
 from product_index.picture_web import WebRules, fetch
+from product_index.settings import Settings as IndexSettings
 from recall_plugin.query import MAX_IMAGE_BYTES
 
 from .problems import Problem
@@ -72,18 +73,36 @@ def checked(image: bytes) -> Uploaded:
         ) from error
 
 
-def fetched(url: str) -> bytes:
-    """The picture under an address of the open internet. Blocks.
+def rules_for_shoppers(index: IndexSettings) -> WebRules | None:
+    """Where a shopper's address may lead: to the open internet, to listed hosts alone, or nowhere (None).
+
+    The shop's own hosts behind private addresses are for its catalogue: a shopper's address reaches
+    them only where nothing else may be asked anyway.
+    """
+    if index.picture_web == "off":
+        return None
+    if index.picture_web == "public":
+        return WebRules(timeout_s=FETCH_WITHIN_S)
+    hosts = frozenset(host.strip() for host in index.picture_hosts.casefold().split(",") if host.strip())
+    return WebRules(inside=hosts, only_inside=True, timeout_s=FETCH_WITHIN_S)
+
+
+def fetched(url: str, rules: WebRules | None) -> bytes:
+    """The picture under an address, checked. Blocks.
 
     Raises:
         Problem: there is none, or it may not be asked for (422), or nothing answers (502).
     """
+    if rules is None:
+        raise Problem(422, "image_url: PICTURE_WEB is off here; upload the image")
     try:
-        return fetch(WebRules(timeout_s=FETCH_WITHIN_S), url).picture
+        image = fetch(rules, url).picture
     except PictureMissing as error:
         raise Problem(422, f"image_url: {error}") from error
     except Retryable as error:
         raise Problem(502, f"image_url: {error}; try again, or upload the image") from error
+    checked(image)
+    return image
 
 
 class Uploads:

@@ -13,6 +13,7 @@ import structlog
 
 from experiments.errors import InvalidOverride
 from experiments.overrides import read_override
+from product_index.picture_web import WebRules
 from recall_plugin.errors import InvalidQuery
 from recall_plugin.query import MAX_IMAGE_BYTES, Query
 
@@ -139,10 +140,10 @@ class RecallRoute:
         return write(Begun(asked.query_id))
 
     async def _query(self, asked: Question) -> Query:
-        return await query_of(asked, self._uploads)
+        return await query_of(asked, self._uploads, self._service.now.web_rules)
 
 
-async def query_of(asked: Question, uploads: Uploads) -> Query:
+async def query_of(asked: Question, uploads: Uploads, rules: WebRules | None) -> Query:
     """The question as channels know it; an image is checked, fetched or looked up.
 
     Raises:
@@ -155,7 +156,7 @@ async def query_of(asked: Question, uploads: Uploads) -> Query:
     if asked.image_id is not None:
         image = uploads.get(asked.image_id)
     elif asked.image_url is not None:
-        image = await asyncio.to_thread(_fetch_and_check, asked.image_url)
+        image = await asyncio.to_thread(fetched, asked.image_url, rules)
     elif image is not None:
         await asyncio.to_thread(checked, image)
     try:
@@ -185,12 +186,6 @@ def _checked_override(token: str, unit_id: str, standing: Standing) -> str | Non
     except InvalidOverride as error:
         raise Problem(403, f"{OVERRIDE.decode()}: {error}") from error
     return token
-
-
-def _fetch_and_check(url: str) -> bytes:
-    image = fetched(url)
-    checked(image)
-    return image
 
 
 async def _send(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:

@@ -17,6 +17,7 @@ import structlog
 from experiments.definition import Experiments
 from experiments.exposure import EventLog
 from experiments.running import load_running
+from product_index.picture_web import WebRules
 from product_index.settings import read_settings as read_index_settings
 from recall_plugin.build import build_channels, sidecar_line
 from recall_plugin.channels import Channel
@@ -27,6 +28,7 @@ from recall_plugin.routing import routes_of
 from recall_plugin.settings import Settings
 from recall_plugin.sidecar.client import SidecarAway, describe
 
+from .images import rules_for_shoppers
 from .preview import Preview
 
 log = structlog.get_logger(__name__)
@@ -59,6 +61,7 @@ class Standing:
     preview: Preview
     channels: Sequence[Channel]
     identity: str
+    web_rules: WebRules | None
     users: int = 0
     is_free: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -143,7 +146,8 @@ class Service:
         experiments = load_running(settings.experiments, now=datetime.now(UTC), before=served)
         experiment = experiments[settings.experiment]
         names = {name for route in routes_of(experiment).values() for name in route.channels}
-        identity = repr((sorted(names), _of_channels(settings), read_index_settings()))
+        index = read_index_settings()
+        identity = repr((sorted(names), _of_channels(settings), index))
         if before is not None and before.identity == identity:
             channels = before.channels
         else:
@@ -156,6 +160,7 @@ class Service:
             preview=Preview(channels, experiment, settings),
             channels=channels,
             identity=identity,
+            web_rules=rules_for_shoppers(index),
         )
 
     async def _leave(self, standing: Standing) -> None:

@@ -2,10 +2,12 @@
 
 import base64
 import struct
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -234,6 +236,44 @@ def test_an_upload_of_50_mb_is_refused(client: httpx.Client, path: str) -> None:
 def test_an_image_at_a_private_address_is_not_fetched(client: httpx.Client, url: str) -> None:
     """Whatever it is written as."""
     assert "image_url: " in refusal(recall(client, text=None, image_url=url), 422)
+
+
+def test_an_image_is_fetched_from_where_the_shop_allows(
+    monkeypatch: pytest.MonkeyPatch, channel: Says
+) -> None:
+    """From listed hosts, if only those; from nowhere, if so; and it is checked like any other."""
+    files = {"/photo.png": picture(), "/drawing.svg": b"<svg/>"}
+
+    class Shelf(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = files.get(self.path)
+            self.send_response(404 if found is None else 200)
+            self.end_headers()
+            self.wfile.write(found or b"")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Shelf) as shop:
+        threading.Thread(target=shop.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{shop.server_port}"
+        monkeypatch.setenv("PICTURE_WEB", "listed")
+        monkeypatch.setenv("PICTURE_HOSTS", f"cdn.example, {host}")
+        with client_of(channel) as client:
+            found = recall(client, text=None, image_url=f"http://{host}/photo.png")
+            drawing = recall(client, image_url=f"http://{host}/drawing.svg")
+            missing = recall(client, image_url=f"http://{host}/none.png")
+            elsewhere = recall(client, image_url="http://127.0.0.1:1/photo.png")
+        shop.shutdown()
+    monkeypatch.setenv("PICTURE_WEB", "off")
+    with client_of() as client:
+        off = recall(client, image_url="http://cdn.example/photo.png")
+
+    assert 200 == found.status_code
+    assert picture() in [request.query.image for request in channel.requests]
+    for answer in (drawing, missing, elsewhere):
+        assert "image_url: " in refusal(answer, 422)
+    assert "PICTURE_WEB is off" in refusal(off, 422)
 
 
 @pytest.mark.parametrize(
