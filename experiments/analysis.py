@@ -10,13 +10,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .anytime import POWER, alpha_account, at_any_time
+from .audit import check_errors
 from .bayes import PRIOR_SD
 from .errors import InvalidData
 from .experiment import Experiment, Metric
 from .findings import beside, explain
 from .inference import ALPHA, Comparison, adjust, compare, estimate
 from .metrics import Aggregates, Slice, column_of
-from .sequential import bounds, nominal_alpha
+from .sequential import Spending, bounds, nominal_alpha
 from .signing import Held
 from .trust import SAMPLE_RATIO_ALPHA, check_everything, check_plan
 from .trust_cuts import check_cuts
@@ -59,6 +60,7 @@ def analyse(
     checks = [
         *check_everything(experiment, aggregates),
         *check_cuts(experiment, aggregates, comparisons),
+        check_errors(experiment, aggregates, comparisons),
         *([] if held is None else [check_plan(held)]),
     ]
     strict = _compare_all(
@@ -91,7 +93,10 @@ def analyse(
         "schema_version": 1,
         "experiment": _describe(experiment),
         "window": _window(experiment, aggregates, looks[winner])
-        | {"alpha": alpha_account(time_gone, alpha=ALPHA)},
+        | {
+            "alpha": alpha_account(time_gone, alpha=ALPHA),
+            "pocock_bar": _bar_by_time(experiment, aggregates, "Pocock"),
+        },
         "verdict": asdict(verdicts[winner]) | {"treatment": winner},
         "sample_ratio": {"p_value": sample_ratio.figures["p_value"], "ok": sample_ratio.status == "ok"},
         "checks": [asdict(check) for check in checks],
@@ -168,9 +173,11 @@ def _times(experiment: Experiment, looks: Sequence[Slice]) -> list[float]:
     return [(look.until - experiment.start) / planned for look in looks]
 
 
-def _bar_by_time(experiment: Experiment, aggregates: Aggregates) -> float:
+def _bar_by_time(
+    experiment: Experiment, aggregates: Aggregates, spending: Spending = "O'Brien-Fleming"
+) -> float:
     times = _times(experiment, aggregates.looks)
-    return nominal_alpha(bounds(times, times, alpha=ALPHA)[-1])
+    return nominal_alpha(bounds(times, times, alpha=ALPHA, spending=spending)[-1])
 
 
 def _look(experiment: Experiment, aggregates: Aggregates, treatment: str) -> Look:

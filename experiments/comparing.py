@@ -100,11 +100,11 @@ def compare_scan(
     return {
         "schema_version": 1,
         "sample_ratio": {"p_value": ratio.figures["p_value"], "ok": ratio.status == "ok"},
-        "comparisons": [asdict(it) | pair.beside() for it, pair in zip(found, whole, strict=True)],
+        "comparisons": [it.as_row() | pair.beside() for it, pair in zip(found, whole, strict=True)],
         **_verdict(checks, found, formulas, alpha),
         "checks": [asdict(check) for check in checks],
         "segments": [
-            {"segment": segment, "value": value} | asdict(it) | pair.beside()
+            {"segment": segment, "value": value} | it.as_row() | pair.beside()
             for it, (segment, value, pair) in zip(in_segments, cut, strict=True)
         ],
         "caps": dict(scan.caps),
@@ -113,6 +113,9 @@ def compare_scan(
         "alpha": alpha,
         "conventions": _conventions(scan, formulas, unit, alpha),
     }
+
+
+_NOTHING = Moments(columns=("y",), count=0, means=(0.0,), comoments=((0.0,),))
 
 
 class _Pair:
@@ -192,9 +195,8 @@ class _Pair:
         return blank(self._formula.name, control, treatment, names=self._names)
 
     def _two(self, source: Mapping[tuple[str, str, str], Mapping[str, Moments]]) -> tuple[Moments, Moments]:
-        nothing = Moments(columns=("y",), count=0, means=(0.0,), comoments=((0.0,),))
-        control, treatment = (source.get(self._key, {}).get(name, nothing) for name in self._names)
-        return control, treatment
+        cell = source.get(self._key, {})
+        return cell.get(self._names[0], _NOTHING), cell.get(self._names[1], _NOTHING)
 
     def _estimate(self, source: Mapping[tuple[str, str, str], Mapping[str, Moments]], which: int) -> Estimate:
         return _estimate(self._formula, self._two(source)[which], self._names[which])

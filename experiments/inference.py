@@ -11,9 +11,10 @@ Fieller      otherwise; its p-value is Welch's for the difference
 What cannot be computed has a reason in words; no number here is ever NaN.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, expm1, isfinite, log, sqrt
+from typing import Any
 
 from scipy import special
 
@@ -70,6 +71,13 @@ class Comparison:
     p_adjusted: float | None = None
     method: str = ""
     reason: str = ""
+
+    def as_row(self) -> dict[str, Any]:
+        """Its fields by name; by the ten thousand, `asdict` would take longer than the statistics."""
+        return {name: getattr(self, name) for name in _FIELDS}
+
+
+_FIELDS = tuple(Comparison.__dataclass_fields__)
 
 
 def estimate(metric: Metric, moments: Moments, *, variant: str) -> Estimate:
@@ -138,12 +146,11 @@ def compare_estimates(
         return replace(plain, difference=t - c, reason=f"no variation: {same}")
     df = _welch_df(vc, vt, control.count, treatment.count)
     reach = _quantile(alpha, df) * error
-    with_difference = replace(
-        plain, difference=t - c, difference_low=t - c - reach, difference_high=t - c + reach
-    )
+    away = {"difference": t - c, "difference_low": t - c - reach, "difference_high": t - c + reach}
     if c * t > 0 and abs(c) > CLEARLY_AWAY * sqrt(vc) and abs(t) > CLEARLY_AWAY * sqrt(vt):
-        return _log_ratio(with_difference, control, treatment, alpha=alpha, together=together)
-    return _fieller(with_difference, control, treatment, alpha=alpha, together=together)
+        return _log_ratio(plain, away, control, treatment, alpha=alpha, together=together)
+    found = replace(plain, **away)  # type: ignore[arg-type]
+    return _fieller(found, control, treatment, alpha=alpha, together=together)
 
 
 def adjust(comparisons: Sequence[Comparison], metrics: Sequence[Metric]) -> list[Comparison]:
@@ -161,7 +168,13 @@ def adjust(comparisons: Sequence[Comparison], metrics: Sequence[Metric]) -> list
 
 
 def _log_ratio(
-    found: Comparison, control: Estimate, treatment: Estimate, *, alpha: float, together: float
+    plain: Comparison,
+    away: Mapping[str, float],
+    control: Estimate,
+    treatment: Estimate,
+    *,
+    alpha: float,
+    together: float,
 ) -> Comparison:
     c, t, vc, vt = _numbers(control, treatment)
     sign = 1.0 if c > 0 else -1.0  # a control of -10 that becomes -5 has risen by half
@@ -172,7 +185,8 @@ def _log_ratio(
     reach = _quantile(alpha, df) * error
     ends = sorted((sign * expm1(centre - reach), sign * expm1(centre + reach)))
     return replace(
-        found,
+        plain,
+        **away,  # type: ignore[arg-type]
         lift=sign * expm1(centre),
         lift_low=ends[0],
         lift_high=ends[1],

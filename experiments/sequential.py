@@ -1,9 +1,10 @@
 """How strict a look must be when the results are looked at more than once.
 
-Group-sequential bounds with Lan and DeMets' O'Brien-Fleming spending, two-sided
-and symmetric. Early looks are strict, the last is close to a single test, and
-all looks together cry wolf at most `alpha` of the time. The spending follows
-the calendar; the dependence between looks follows the information.
+Group-sequential bounds with Lan and DeMets' spending, two-sided and symmetric;
+O'Brien-Fleming's unless Pocock's is asked for. Early looks are strict, the last
+is close to a single test, and all looks together cry wolf at most `alpha` of the
+time. The spending follows the calendar; the dependence between looks follows
+the information.
 
 The name means two things: here each side spends 2 - 2 Phi(z(alpha/4) / sqrt(t)),
 which gives a first bound of 4.88 for five equal looks.
@@ -11,13 +12,16 @@ which gives a first bound of 4.88 for five equal looks.
 
 from collections.abc import Sequence
 from functools import cache
-from math import sqrt
+from math import e, log1p, sqrt
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
 from .errors import InvalidData
+
+Spending = Literal["O'Brien-Fleming", "Pocock"]
 
 # Points of the grid that carries the density between looks; bounds are right to 4 decimals.
 _POINTS = 401
@@ -26,19 +30,28 @@ _POINTS = 401
 _NEVER = 9.0
 
 
-def bounds(times: Sequence[float], information: Sequence[float], *, alpha: float = 0.05) -> list[float]:
+def bounds(
+    times: Sequence[float],
+    information: Sequence[float],
+    *,
+    alpha: float = 0.05,
+    spending: Spending = "O'Brien-Fleming",
+) -> list[float]:
     """For each look so far, how large |z| must be.
 
     Args:
         times: the share of the planned time gone at each look, rising, at most 1.
         information: what was known at each look (1 / variance of the estimate), in any unit.
         alpha: how often all looks together may cry wolf.
+        spending: strict early and a plain test late, or (Pocock) much the same at each look.
 
     >>> [round(bound, 3) for bound in bounds([0.2, 0.4, 0.6, 0.8, 1], [1, 2, 3, 4, 5])]
     [4.877, 3.357, 2.68, 2.29, 2.031]
+    >>> [round(bound, 3) for bound in bounds([0.2, 0.4, 0.6, 0.8, 1], [1, 2, 3, 4, 5], spending="Pocock")]
+    [2.438, 2.427, 2.41, 2.397, 2.386]
     """
     _check(times, information)
-    spent = [_spent(time, alpha) for time in times]
+    spent = [_spent(time, alpha, spending) for time in times]
     found: list[float] = []
     scores: NDArray[np.float64] = np.zeros(1)  # where the unstopped paths are, as z times root information
     weights: NDArray[np.float64] = np.ones(1)  # how likely each of them is
@@ -66,8 +79,10 @@ def alpha_spent(time: float, alpha: float) -> float:
     return 2 * _spent(time, alpha)
 
 
-def _spent(time: float, alpha: float) -> float:
+def _spent(time: float, alpha: float, spending: Spending = "O'Brien-Fleming") -> float:
     """What one side may have spent by then."""
+    if spending == "Pocock":
+        return alpha / 2 * log1p((e - 1) * time)
     return float(2 * stats.norm.sf(stats.norm.isf(alpha / 4) / sqrt(time)))
 
 

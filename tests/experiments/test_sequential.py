@@ -24,6 +24,14 @@ def test_equal_looks_give_the_published_bounds(looks: int, published: list[float
     assert published == pytest.approx(bounds(times, times), abs=1e-3)
 
 
+def test_pococks_spending_gives_the_published_bounds() -> None:
+    """Five equal looks, two-sided 0.05, alpha log(1 + (e - 1) t): ldbounds 2.438 to 2.386."""
+    times = [0.2, 0.4, 0.6, 0.8, 1.0]
+    published = [2.438, 2.427, 2.410, 2.397, 2.386]
+
+    assert published == pytest.approx(bounds(times, times, spending="Pocock"), abs=1e-3)
+
+
 def test_the_unit_of_information_does_not_matter() -> None:
     """Only how much more each look knows than the one before."""
     assert bounds([0.3, 0.8], [3, 8]) == pytest.approx(bounds([0.3, 0.8], [300, 800]), abs=1e-9)
