@@ -9,7 +9,13 @@ from uniecs.config import LossConfig, ModelConfig, Recipe
 
 # Narrower than the demo's encoder, of the same depth, so that a row is trained in minutes.
 SHARED_MODEL = ModelConfig(
-    width=64, channels=(16, 32, 48), side_px=48, hash_rows=8_192, gram_width=64, max_tokens=20
+    width=64,
+    channels=(16, 32, 48),
+    side_px=48,
+    hash_rows=8_192,
+    gram_width=64,
+    max_tokens=20,
+    shortcut=True,
 )
 SHARED_LOSS = LossConfig(false_negative_margin=0.3)  # as in demo/encoder.toml, for its reason
 
@@ -35,7 +41,7 @@ def _beyond(fusion: str, *, stage_one: float) -> dict[str, Any]:
 
 VARIANTS = (
     Variant(name="uniecs", label="UniECS"),
-    Variant(name="shortcut", label="UniECS with a shortcut to the read-out", model={"shortcut": True}),
+    Variant(name="no-shortcut", label="without the read-out's shortcut", model={"shortcut": False}),
     Variant(name="text-only", label="text only", model={"sees": "text"}),
     Variant(name="image-only", label="image only", model={"sees": "image"}),
     Variant(name="mean", label="mean of the sides", model={"fusion": "mean"}),

@@ -14,6 +14,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +28,7 @@ from demo.shop import render_shop
 from uniecs.checkpoint import load_checkpoint, save_checkpoint
 from uniecs.config import Recipe
 from uniecs.evaluate import FORMS, Judged, mean_recall_interval
+from uniecs.evaluate import judge as judge_pairs
 from uniecs.judge import Judge
 from uniecs.learner import Learner
 from uniecs.pairs import PairTable
@@ -35,6 +37,7 @@ from uniecs.rows import read_pairs
 SHOP_SEED = 101
 SEED = 7
 SAVE_EVERY = 50
+NO_MATTER = {"pairs", "threads", "save_every"}
 SETS = {"shop": "validation-shop-photos", "grocery": "validation-grocery"}
 OTHER_SETS = ("luma:", "grocery:", "abt:")  # how their groups begin
 
@@ -83,10 +86,7 @@ class _Bench:
 
     def result(self, variant: Variant, recipe: Recipe, *, may_train: bool) -> dict[str, Any] | None:
         """Return what the variant found, from the folder or by training it now."""
-        key = hashlib.sha256(
-            json.dumps(recipe.as_json() | {"pairs": ""}, sort_keys=True).encode()
-        ).hexdigest()
-        file = self.work / "results" / self.name / f"{variant.name}-{key[:8]}.json"
+        file = self.work / "results" / self.name / f"{variant.name}-{_key(recipe)}.json"
         if file.is_file():
             return dict(json.loads(file.read_text(encoding="utf-8")))
         if not may_train:
@@ -130,9 +130,20 @@ class _Bench:
         return self._tables[key]
 
 
-def _judged(judge: Judge, learner: Learner) -> list[Judged]:
-    from uniecs.evaluate import judge as judge_pairs
+def _key(recipe: Recipe) -> str:
+    """Name a recipe by what it says beyond the defaults: a new option leaves old names alone."""
 
+    def said(record: Any) -> dict[str, Any]:
+        return {
+            each.name: said(value) if is_dataclass(value) else value
+            for each in fields(record)
+            if (value := getattr(record, each.name)) != each.default and each.name not in NO_MATTER
+        }
+
+    return hashlib.sha256(json.dumps(said(recipe), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _judged(judge: Judge, learner: Learner) -> list[Judged]:
     return judge_pairs(judge.pairs, judge.embedder(learner.model.eval()), mixed=True)
 
 

@@ -60,6 +60,9 @@ class ModelConfig:
     sees: Sees = "both"  # "text" and "image" are blind to the other: baselines
     stem: Stem = "plain"
     shortcut: bool = False  # the read-out starts from the mean of what is there
+    # Pretrained towers, by folder or hub name; "" is the built-in one.
+    text_tower: str = ""
+    image_tower: str = ""
     pool_views: int = 1  # learned poolings of each side's tokens; 1 is their mean
 
     def __post_init__(self) -> None:
@@ -69,7 +72,8 @@ class ModelConfig:
             _require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, must be at least 1")
         _require(self.width % self.heads == 0, f"width {self.width} must be a multiple of heads {self.heads}")
         _require(
-            self.side_px % 16 == 0, f"side_px is {self.side_px}, must be a multiple of 16 (four halvings)"
+            bool(self.image_tower) or self.side_px % 16 == 0,
+            f"side_px is {self.side_px}, must be a multiple of 16 (four halvings)",
         )
         _require(self.hash_rows > 1, f"hash_rows is {self.hash_rows}, must be over 1 (row 0 is padding)")
         _require(len(self.channels) == 3, f"channels is {self.channels}, must be three widths")
@@ -81,7 +85,7 @@ class ModelConfig:
 
     @property
     def image_tokens(self) -> int:
-        """How many tokens a picture has."""
+        """How many tokens a picture has in the built-in tower."""
         return (self.side_px // 16) ** 2
 
     def as_json(self) -> dict[str, Any]:
@@ -153,6 +157,7 @@ class Recipe:
     threads: int = 2
     stage_one: float = 0.0  # share of the steps that align the towers before fusion learns
     patience: int = 0  # validations without a better recall before a run ends; 0 never ends it
+    tower_rate: float = 1.0  # times the learning rate, for both towers; 0 leaves them as they came
     parts: int = 1  # of a batch: only one part's activations are held at a time
     device: Device = "cpu"
     precision: Precision = "float32"
@@ -166,6 +171,7 @@ class Recipe:
         _require(self.learning_rate > 0, f"learning_rate is {self.learning_rate}, must be over 0")
         for name in ("modality_dropout", "stage_one"):
             _require(0 <= getattr(self, name) < 1, f"{name} is {getattr(self, name)}, must be in [0, 1)")
+        _require(self.tower_rate >= 0, f"tower_rate is {self.tower_rate}, must be at least 0")
         _require(self.patience >= 0, f"patience is {self.patience}, must be at least 0")
         _require(
             not self.patience or self.validation is not None,

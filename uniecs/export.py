@@ -18,12 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from .checkpoint import load_model
+from .config import ModelConfig
 from .errors import InvalidModel
+from .foreign_files import is_folder
 from .fusion import Tokens
 from .model import UniECS
+from .model_folder import CONFIG_FILE, FORMAT, GRAPHS, fingerprint
 from .preprocess import PREPROCESS_VERSION
-from .runtime import CONFIG_FILE, FORMAT, GRAPHS, Runtime, fingerprint
-from .tokenizer import TOKENIZER_VERSION, text_ids
+from .readers import TOKENIZER_FILE, reader_of, saved_tokenizer
+from .runtime import Runtime
 
 LEAST_COSINE = 0.9999
 
@@ -39,10 +42,13 @@ def export_model(model: UniECS, output: Path) -> str:
     with tempfile.TemporaryDirectory(dir=output, prefix=".export-") as draft_name:
         draft = Path(draft_name)
         _write_graphs(model, draft)
+        saved = saved_tokenizer(model.config)
+        if saved is not None:
+            (draft / TOKENIZER_FILE).write_text(saved, encoding="utf-8")
         settings = {
             "format": FORMAT,
-            "model": model.config.as_json(),
-            "tokenizer_version": TOKENIZER_VERSION,
+            "model": _nameless(model.config),
+            "tokenizer_version": reader_of(model.config, saved).version,
             "preprocess_version": PREPROCESS_VERSION,
         }
         settings["fingerprint"] = fingerprint(draft, settings)
@@ -55,7 +61,7 @@ def export_model(model: UniECS, output: Path) -> str:
                 "try another torch or onnx version"
             )
         # The record goes last: graphs without it, or with an older one, are refused at load.
-        for name in (*GRAPHS, CONFIG_FILE):
+        for name in (*GRAPHS, *([TOKENIZER_FILE] if saved is not None else []), CONFIG_FILE):
             os.replace(draft / name, output / name)
     return runtime.model_id
 
@@ -71,7 +77,7 @@ def export_checkpoint(checkpoint: Path, output: Path) -> str:
 def parity(model: UniECS, runtime: Runtime) -> float:
     """Return the worst cosine between torch and the graphs, over rows of every form and length."""
     chance = np.random.default_rng(11)
-    side, config = model.config.side_px, model.config
+    side, reader = model.config.side_px, reader_of(model.config, saved_tokenizer(model.config))
     texts = ["mug", "striped red mug", "红色条纹马克杯", "a long title " * 12, None]
     worst = 1.0
     for text in texts:
@@ -79,7 +85,7 @@ def parity(model: UniECS, runtime: Runtime) -> float:
             if text is None and not with_picture:
                 continue
             pixels = chance.integers(0, 256, (side, side, 3), dtype=np.uint8) if with_picture else None
-            ids = text_ids(text, rows=config.hash_rows, max_tokens=config.max_tokens) if text else None
+            ids = reader.ids(text) if text else None
             theirs = runtime.embed_numbers(pixels, ids)
             with torch.inference_mode():
                 image = (
@@ -95,6 +101,12 @@ def parity(model: UniECS, runtime: Runtime) -> float:
                 ours = model.fuse(image, words).vector[0].numpy()
             worst = min(worst, float(ours @ theirs))
     return worst
+
+
+def _nameless(config: ModelConfig) -> dict[str, object]:
+    """What the served model says of itself: a tower's name, but no folder of this machine."""
+    towers = {name: getattr(config, name) for name in ("text_tower", "image_tower")}
+    return config.as_json() | {name: Path(tower).name for name, tower in towers.items() if is_folder(tower)}
 
 
 class _Fuse(nn.Module):
@@ -120,8 +132,12 @@ def _write_graphs(model: UniECS, folder: Path) -> None:
     batch, grams, cells = (torch.export.Dim(name) for name in ("batch", "grams", "cells"))
     length = torch.export.Dim("length", min=1, max=config.max_tokens)
     pixels = torch.randint(0, 256, (2, config.side_px, config.side_px, 3), dtype=torch.uint8)
-    ids = torch.randint(1, config.hash_rows, (2, 5, 7))
-    image, words = torch.randn(2, config.image_tokens, config.width), torch.randn(2, 5, config.width)
+    ids = (
+        torch.randint(1, 64, (2, 5, 1))
+        if config.text_tower
+        else torch.randint(1, config.hash_rows, (2, 5, 7))
+    )
+    image, words = torch.randn(2, model.image_tower.tokens, config.width), torch.randn(2, 5, config.width)
     image_side = (image, torch.ones(image.shape[:2], dtype=torch.bool), torch.tensor([True, False]))
     text_side = (words, torch.ones(words.shape[:2], dtype=torch.bool), torch.tensor([True, True]))
     image_axes = ({0: batch, 1: cells}, {0: batch, 1: cells}, {0: batch})
@@ -131,7 +147,7 @@ def _write_graphs(model: UniECS, folder: Path) -> None:
     _write(
         model.text_tower,
         (ids,),
-        ({0: batch, 1: length, 2: grams},),
+        ({0: batch, 1: length} | ({} if config.text_tower else {2: grams}),),
         ["ids"],
         ["tokens", "mask"],
         folder / GRAPHS[1],

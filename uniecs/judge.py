@@ -36,7 +36,7 @@ class Judge:
 
     def embedder(self, model: UniECS) -> Embed:
         """Return the function from items to vectors that `evaluate` asks for."""
-        device = model.text_tower.place.device
+        device = model.device
 
         def embed(items: Sequence[Item]) -> Vectors:
             found = []

@@ -47,16 +47,8 @@ class Learner:
         self.device = torch.device(recipe.device)
         self.model = UniECS(recipe.model).to(self.device, memory_format=torch.channels_last)
         self.criterion = Criterion(recipe.loss, recipe.model).to(self.device)
-        learned = list(self.model.parameters())
         self.optimizer = torch.optim.AdamW(
-            [
-                {"params": [p for p in learned if p.ndim > 1], "weight_decay": recipe.weight_decay},
-                # Biases, norms, scalars and what the criterion learns are not pulled to 0.
-                {
-                    "params": [p for p in learned if p.ndim <= 1] + list(self.criterion.parameters()),
-                    "weight_decay": 0.0,
-                },
-            ],
+            self._groups(),
             lr=recipe.learning_rate,
             betas=(0.9, 0.98),
             eps=1e-6,
@@ -72,7 +64,7 @@ class Learner:
         query, candidate, marks = pairs.batch(seed=recipe.seed, step=step, size=recipe.batch)
         rate = recipe.learning_rate * rate_of(step, recipe)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["times"]
         stage = 1 if step < round(recipe.stage_one * recipe.steps) else 2
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
@@ -108,6 +100,22 @@ class Learner:
         self.criterion.load_state_dict(states["criterion"])
         self.optimizer.load_state_dict(states["optimizer"])
         self.criterion.weigher.restore(states["weigher"])
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Weights by their rate and whether they are pulled to 0: no bias, norm or scalar is."""
+        recipe = self.recipe
+        towers = [*self.model.image_tower.parameters(), *self.model.text_tower.parameters()]
+        for weight in towers:
+            weight.requires_grad_(recipe.tower_rate > 0)
+        rest = [*self.model.fusion.parameters(), *self.criterion.parameters()]
+        return [
+            {"params": weights, "weight_decay": decay, "times": times}
+            for times, part in ((recipe.tower_rate, towers), (1.0, rest))
+            for decay, weights in (
+                (recipe.weight_decay, [each for each in part if each.ndim > 1]),
+                (0.0, [each for each in part if each.ndim <= 1]),
+            )
+        ]
 
     def _views(self, batches: list[Batch], step: int, part: int) -> list[Side]:
         recipe = self.recipe

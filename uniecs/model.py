@@ -23,13 +23,18 @@ class UniECS(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.image_tower = ImageTower(config)
-        self.text_tower = TextTower(config)
+        self.image_tower = _image_tower(config)
+        self.text_tower = _text_tower(config)
         self.fusion = _fusion(config)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
 
     def image(self, pixels: Tensor, present: Tensor) -> Tokens:
         """Pixels (B, S, S, 3) uint8, present (B,); the tower runs on present samples only."""
-        count = self.config.image_tokens
+        count = self.image_tower.tokens
         values = self.absent(len(present), tokens=count).values
         if present.any():
             # Absent pictures must not reach the batch statistics of training.
@@ -46,7 +51,7 @@ class UniECS(nn.Module):
 
     def absent(self, rows: int, *, tokens: int = 1) -> Tokens:
         """Return a side that no sample has."""
-        device = self.text_tower.place.device
+        device = self.device
         return Tokens(
             torch.zeros(rows, tokens, self.config.width, device=device),
             torch.zeros(rows, tokens, dtype=torch.bool, device=device),
@@ -59,6 +64,22 @@ class UniECS(nn.Module):
             image = image._replace(present=image.present & (self.config.sees == "image"))
             text = text._replace(present=text.present & (self.config.sees == "text"))
         return self.fusion(image, text, meet=meet)
+
+
+def _image_tower(config: ModelConfig) -> nn.Module:
+    if not config.image_tower:
+        return ImageTower(config)
+    from .foreign_towers import ForeignImage  # transformers: only for those who ask for it
+
+    return ForeignImage(config)
+
+
+def _text_tower(config: ModelConfig) -> nn.Module:
+    if not config.text_tower:
+        return TextTower(config)
+    from .foreign_towers import ForeignText
+
+    return ForeignText(config)
 
 
 def _fusion(config: ModelConfig) -> nn.Module:

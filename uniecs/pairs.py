@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from .config import ModelConfig
 from .errors import InvalidRows, UnreadablePicture
 from .preprocess import Pixels, read_picture
+from .readers import reader_of, saved_tokenizer
 from .rows import Item, Pair
-from .tokenizer import Ids, text_ids
+from .tokenizer import Ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,7 @@ class ItemTable:
 
     def __init__(self, config: ModelConfig, on_picture: Callable[[], None] = lambda: None) -> None:
         self._config = config
+        self._reader = reader_of(config, saved_tokenizer(config))
         self._on_picture = on_picture
         self._pictures: dict[object, int] = {}
         self._texts: dict[str, int] = {}
@@ -74,8 +76,7 @@ class ItemTable:
             picture = self._pictures[item.image]
         if item.text is not None:
             if item.text not in self._texts:
-                config = self._config
-                self._ids.append(text_ids(item.text, rows=config.hash_rows, max_tokens=config.max_tokens))
+                self._ids.append(self._reader.ids(item.text))
                 self._texts[item.text] = len(self._ids) - 1
             text = self._texts[item.text]
         return picture, text

@@ -11,33 +11,27 @@ with a new title costs no vision pass.
 """
 
 import hashlib
-import json
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .config import ModelConfig, record
 from .errors import EmptyRow, InvalidConfig, InvalidModel, InvalidRows, UnreadablePicture
+from .kept import Kept
+from .model_folder import GRAPHS, read_model_folder
 from .preprocess import PREPROCESS_VERSION, Pixels, read_picture
 from .rows import Item
-from .tokenizer import TOKENIZER_VERSION, Ids, text_ids
+from .tokenizer import Ids
 
 Vectors = NDArray[np.float32]
 Provider = Literal["cpu", "cuda"]
 One = TypeVar("One")
 Other = TypeVar("Other")
-
-FORMAT = 1
-CONFIG_FILE = "config.json"
-GRAPHS = ("image_tokens.onnx", "text_tokens.onnx", "fusion.onnx")
 
 # 16 x 128 float32 are 8 KB a picture: 4,096 of them 34 MB.
 KEPT_PICTURES = 4_096
@@ -71,17 +65,18 @@ class Runtime:
     def __init__(self, folder: Path, *, threads: int | None = None, provider: Provider = "cpu") -> None:
         if threads is not None and threads < 1:
             raise InvalidConfig(f"threads is {threads}, must be at least 1")
-        settings = _read_settings(folder)
-        self.config = record(ModelConfig, settings["model"], where=f"{folder / CONFIG_FILE} [model]")
-        self.model_id = f"uniecs-{settings['fingerprint'][:12]}"
-        self.preprocess_version = f"{PREPROCESS_VERSION}+{TOKENIZER_VERSION}"
+        whole = read_model_folder(folder)
+        self.config = whole.config
+        self.model_id = f"uniecs-{whole.fingerprint[:12]}"
+        self._reader = whole.reader
+        self.preprocess_version = f"{PREPROCESS_VERSION}+{self._reader.version}"
         self.dimension = self.config.width
         self.image_passes = 0
         self.text_passes = 0
         self._threads = threads or min(4, os.cpu_count() or 1)
         self._image, self._text, self._fusion = (_open(folder / name, provider) for name in GRAPHS)
-        self._kept: _Kept[Vectors] = _Kept(KEPT_PICTURES)
-        self._ready: _Kept[Pixels] = _Kept(max(1, READY_BYTES // (3 * self.config.side_px**2)))
+        self._kept: Kept[Vectors] = Kept(KEPT_PICTURES)
+        self._ready: Kept[Pixels] = Kept(max(1, READY_BYTES // (3 * self.config.side_px**2)))
         self._no_side = _side(np.zeros((1, 1, self.dimension), dtype=np.float32), present=False)
 
     def embed(self, rows: Sequence[Row]) -> Vectors:
@@ -169,12 +164,7 @@ class Runtime:
         def finish(at: int) -> Vectors:
             digest, text = digests[at], rows[at].text
             image = self._no_side if digest is None else _side(tokens[digest])
-            config = self.config
-            words = (
-                self._run_text(text_ids(text, rows=config.hash_rows, max_tokens=config.max_tokens))
-                if text and text.strip()
-                else self._no_side
-            )
+            words = self._run_text(self._reader.ids(text)) if text and text.strip() else self._no_side
             return self._fuse(image, words)
 
         return np.stack(self._side_by_side(finish, list(range(len(rows)))))
@@ -208,73 +198,6 @@ _Side = tuple[Vectors, NDArray[np.bool_], NDArray[np.bool_]]
 
 def _side(tokens: Vectors, *, present: bool = True) -> _Side:
     return tokens, np.full(tokens.shape[:2], present), np.array([present])
-
-
-class _Kept(Generic[One]):
-    """What was used most recently of pictures, by the digest of their bytes."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._lock = Lock()
-        self._held: OrderedDict[bytes, One] = OrderedDict()
-
-    def get(self, digest: bytes) -> One | None:
-        with self._lock:
-            if digest in self._held:
-                self._held.move_to_end(digest)
-            return self._held.get(digest)
-
-    def take(self, digest: bytes) -> One | None:
-        with self._lock:
-            return self._held.pop(digest, None)
-
-    def put(self, digest: bytes, one: One) -> None:
-        with self._lock:
-            self._held[digest] = one
-            if len(self._held) > self._size:
-                self._held.popitem(last=False)
-
-
-def fingerprint(folder: Path, settings: dict[str, Any]) -> str:
-    """Return the identity of weights, shape and preprocessing: one fingerprint, one vector space."""
-    digest = hashlib.sha256()
-    for name in ("format", "model", "tokenizer_version", "preprocess_version"):
-        digest.update(json.dumps([name, settings[name]], sort_keys=True).encode())
-    for name in GRAPHS:
-        digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def _read_settings(folder: Path) -> dict[str, Any]:
-    missing = [name for name in (CONFIG_FILE, *GRAPHS) if not (folder / name).is_file()]
-    if missing:
-        raise InvalidModel(
-            f"{folder} is not an exported model: {', '.join(missing)} missing; run `make train`, "
-            "or `python -m uniecs train RECIPE --output DIR`"
-        )
-    try:
-        settings = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        format_, trained_with = (
-            settings["format"],
-            settings["preprocess_version"],
-        )
-        tokenized_with, named = settings["tokenizer_version"], settings["fingerprint"]
-        settings["model"].items()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InvalidModel(
-            f"{folder / CONFIG_FILE} is damaged ({error!r}); export the model again"
-        ) from error
-    ours = (FORMAT, PREPROCESS_VERSION, TOKENIZER_VERSION)
-    theirs = (format_, trained_with, tokenized_with)
-    if theirs != ours:
-        raise InvalidModel(
-            f"{folder} was made for format and preprocessing {theirs}, here is {ours}; train it again"
-        )
-    if fingerprint(folder, settings) != named:
-        raise InvalidModel(
-            f"{folder}: the graphs are not those that {CONFIG_FILE} names; export the model again"
-        )
-    return dict(settings)
 
 
 def _open(path: Path, provider: Provider) -> Any:

@@ -24,7 +24,7 @@ def views(model: UniECS, batches: Sequence[Batch], *, drop: float = 0.0) -> list
         batches: each becomes one side.
         drop: the chance that one modality of a sample is hidden from its view of both.
     """
-    device = model.text_tower.place.device
+    device = model.device
     pixels = torch.from_numpy(np.concatenate([batch.pixels for batch in batches])).to(device)
     ids = torch.from_numpy(_stack_ids([batch.ids for batch in batches])).to(device)
     has_image = torch.from_numpy(np.concatenate([batch.has_image for batch in batches])).to(device)

@@ -84,6 +84,17 @@ def test_weights_that_are_not_numbers_stop_the_run(recipe: Recipe, pairs: PairTa
         learner.step(pairs, 0)
 
 
+def test_towers_learn_at_their_own_rate(recipe: Recipe, pairs: PairTable) -> None:
+    """At 0 a pretrained tower stays as it came, and fusion learns around it."""
+    learner = Learner(replace(recipe, tower_rate=0.0))
+    before = {name: each.detach().clone() for name, each in learner.model.named_parameters()}
+    learner.step(pairs, 0)
+    moved = {name for name, each in learner.model.named_parameters() if not torch.equal(each, before[name])}
+
+    assert moved
+    assert all(name.startswith("fusion.") for name in moved)
+
+
 def test_half_precision_learns_too(recipe: Recipe, pairs: PairTable) -> None:
     """bfloat16 inside the model, float32 in the losses and the weights."""
     learner = Learner(replace(recipe, precision="bfloat16", steps=30))
