@@ -23,12 +23,30 @@ pytestmark = pytest.mark.airflow
 ROOT = Path(__file__).parents[2]
 DAGS = ["reconcile_product_index", "purge_tombstones", "replay_dead_letters"]
 
-# One process for all of them: Airflow takes four seconds to come up.
+# One process for all of them: Airflow takes four seconds to come up. While the index is rebuilt, the shop
+# goes on: after a task so named, it says what is planned.
 RUN_ALL = """
-import json, sys
+import json, os, sys
 from airflow.utils import db
 from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk.listener import get_listener_manager
+from pluggy import HookimplMarker
+from streaming.change_log import Outgoing
+from streaming.events import encode_change
+from streaming.kafka import KafkaMessageSink
+from tests.product_index.rows import change, removal
 db.initdb()
+sink = KafkaMessageSink({"bootstrap_servers": [os.environ["KAFKA_BOOTSTRAP"]]})
+planned = {
+    "begin": [change("p01", version=2, title="while it was built"), removal("p02", version=2), change("new")],
+    "canary": [change("p03", version=2, title="after the canary")],
+}
+class Shop:
+    @HookimplMarker("airflow")
+    def on_task_instance_success(self, previous_state, task_instance):
+        said = [encode_change(one) for one in planned.get(task_instance.task_id, [])]
+        sink.send([Outgoing(topic=os.environ["CHANGES_TOPIC"], key=key, value=value) for key, value in said])
+get_listener_manager().add_listener(Shop())
 for asked in sys.argv[1:]:
     dag_id, _, conf = asked.partition("=")
     dag = DagBag(dag_folder=f"dags/{dag_id}.py").dags[dag_id]
@@ -76,7 +94,7 @@ def environment(tmp_path: Path, kafka_bootstrap: str, unique_name: Callable[[str
 def test_what_is_wrong_goes_to_the_topic_and_what_is_set_aside_comes_back(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """A product is missing, one is an orphan, one long gone, one set aside; then a rebuild."""
+    """A product is missing, one an orphan, one long gone, one set aside; then a rebuild, while products change."""
     from product_index.milvus import MilvusVectorDatabase
     from streaming.change_log import Outgoing
     from streaming.events import decode_change, encode_change
@@ -116,12 +134,22 @@ def test_what_is_wrong_goes_to_the_topic_and_what_is_set_aside_comes_back(
     for partition in reader.partitions():
         reader.seek(partition, 0)
     said: dict[str, bool] = {}
-    while len(said) < 3 and (page := reader.poll(timeout_s=10.0, max_messages=9)):
+    while len(said) < 7 and (page := reader.poll(timeout_s=10.0, max_messages=9)):
         said |= {one.product_id: one.is_removal for one in map(decode_change, page)}
     reader.close()
-    assert {"set-aside": False, "p07": False, "orphan": True} == said
+    late = {"p01": False, "p02": True, "new": False, "p03": False}
+    assert {"set-aside": False, "p07": False, "orphan": True} | late == said
     database = MilvusVectorDatabase(environment["MILVUS_URI"])
     held = database.open("products_by_hand").fingerprints(["long-gone", "just-gone", "orphan"])
     assert {"just-gone": True, "orphan": False} == {key: one.deleted for key, one in held.items()}
-    assert 40 == database.open("products").count()
+    live = database.open("products")
+    titles = {
+        row.product_id: row.title for page in live.rows() for row in page if not row.fingerprint.deleted
+    }
+    assert 40 == live.count() == len(titles), "one is new, one is gone"
+    assert ("while it was built", "after the canary", "a new") == tuple(
+        titles[key] for key in ("p01", "p03", "new")
+    )
+    assert "p02" not in titles
+    assert "products_by_hand" != live.name
     database.close()
