@@ -94,7 +94,7 @@ def environment(tmp_path: Path, kafka_bootstrap: str, unique_name: Callable[[str
 def test_what_is_wrong_goes_to_the_topic_and_what_is_set_aside_comes_back(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """A product is missing, one an orphan, one long gone, one set aside; then a rebuild, while products change."""
+    """A product is missing, one an orphan, one long gone, one set aside; a rebuild, while products change."""
     from product_index.milvus import MilvusVectorDatabase
     from streaming.change_log import Outgoing
     from streaming.events import decode_change, encode_change
