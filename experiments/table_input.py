@@ -1,4 +1,4 @@
-"""The door for tables: a file or a data frame becomes a view `cell` of clean columns.
+"""The door for tables: a file or a data frame (through Narwhals) becomes a view `cell` of clean columns.
 
 v is the variant and u the unit as text, s0.. the segments, n0.. the numbers as
 doubles. Empty, NaN and NA are no value; any other text where a number must be
@@ -98,7 +98,7 @@ def quoted(column: str) -> str:
 
 def _relation(connection: Any, source: Path | object) -> tuple[Any, bool]:
     if not isinstance(source, Path):
-        connection.register("frame", source)
+        connection.register("frame", _arrow(source))
         return connection.table("frame"), False
     if not source.is_file():
         raise InvalidData(f"{source} is not a file; give a CSV or Parquet file")
@@ -119,6 +119,19 @@ def _relation(connection: Any, source: Path | object) -> tuple[Any, bool]:
         said = " ".join(line.strip() for line in told if line.strip())
         hint = "" if is_parquet else "; it must be UTF-8, with as many fields in each row as in the header"
         raise InvalidData(f"{source} ({size:,} bytes) is not readable {kind}: {said}{hint}") from error
+
+
+def _arrow(frame: object) -> Any:
+    """Any frame that Narwhals knows (pandas, Polars, Arrow, DuckDB, Spark, ...) as an Arrow table."""
+    import narwhals as nw  # only for frames
+
+    try:
+        known = nw.from_native(frame, pass_through=False)  # type: ignore[call-overload]
+        collected = known.collect(backend="pyarrow") if isinstance(known, nw.LazyFrame) else known
+        return collected.to_arrow()
+    except Exception as error:  # a frame of any library may fail in its own way
+        kind = f"{type(frame).__module__}.{type(frame).__qualname__}"
+        raise InvalidData(f"a {kind} cannot be read as a table: {error}") from error
 
 
 def _delimiter(source: Path) -> str:

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import duckdb
+import narwhals as nw
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -138,3 +141,31 @@ def test_names_with_quotes_and_names_like_our_own_are_only_names() -> None:
 
     assert 19.0 == found["comparisons"][0]["control_value"]
     assert "x'y" == found["segments"][0]["value"]
+
+
+def _frames() -> dict[str, object]:
+    rows = {"variant": ["A", "B", "A", "B"] * 9, "y": [1.0, 2.0, 3.0, 5.0] * 9}
+    table = pa.table(rows)
+    frame = pd.DataFrame(rows)
+    return {
+        "arrow": table,
+        "pandas": frame,
+        "narwhals": nw.from_native(frame),
+        "narwhals, lazy": nw.from_native(table).lazy(),
+        "duckdb": duckdb.from_arrow(table),
+    }
+
+
+@pytest.mark.parametrize("kind", _frames())
+def test_a_data_frame_of_any_library_is_a_table(kind: str) -> None:
+    """Through Narwhals: the same numbers, whoever holds them."""
+    found = compare(_frames()[kind], "y=mean(y)")["comparisons"][0]
+
+    assert (18, 2.0, 3.5) == (found["n_control"], found["control_value"], found["treatment_value"])
+
+
+@pytest.mark.parametrize("thing", [["A", 1], 7, "units.csv"])
+def test_what_is_no_data_frame_is_refused_by_its_type(thing: object) -> None:
+    """A file's name is a Path."""
+    with pytest.raises(InvalidData, match="cannot be read as a table"):
+        compare(thing, "y=mean(y)")
