@@ -53,7 +53,8 @@ class Exposure:
         latency_ms: of the whole recall step.
         would_change_pool: whether a channel found what the base had not; None where not known.
         depth_of_first_change: the first place, from 1, where the two pages differ.
-        teams: in an interleaved page, place by place: whose pick it is, `base` or `recall`.
+        teams, team_weights: of an interleaved page, place by place: for whom a click counts
+            (`base`, `recall`, `both`, `neither`), and how much; see `credit`.
     """
 
     event_id: str
@@ -76,6 +77,7 @@ class Exposure:
     would_change_pool: bool | None = None
     depth_of_first_change: int | None = None
     teams: tuple[str, ...] = ()
+    team_weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         _check_event(self.event_id, self.unit_id, self.occurred_at)
@@ -232,7 +234,7 @@ def exposure_from_json(line: bytes) -> Exposure:
     fields = _load(line, _EXPOSURE_FIELDS)
     try:
         fields["occurred_at"] = datetime.fromisoformat(fields["occurred_at"])
-        for names in ("counterfactual", "teams"):
+        for names in ("counterfactual", "teams", "team_weights"):
             fields[names] = tuple(fields.get(names) or ())
         fields["served"] = tuple(
             ServedProduct(

@@ -9,14 +9,31 @@ Pure: chance is a coin per search that anybody can toss again from its id.
 What the credit is worth is `experiments.credit`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from .query import BASE
 
-RECALL = "recall"
+RECALL, BOTH, NEITHER = "recall", "both", "neither"
 
 Coin = Callable[[int], bool]
-Page = tuple[list[str], tuple[str, ...]]
+
+
+class Page(NamedTuple):
+    """One page from two rankings.
+
+    Attributes:
+        product_ids: best first.
+        teams: whose a click on each is: `base`, `recall`, `both` or `neither`.
+        weights: how much a click on each counts.
+    """
+
+    product_ids: list[str]
+    teams: tuple[str, ...]
+    weights: tuple[float, ...]
+
+
+NOT_MIXED = Page([], (), ())
 
 
 def team_draft(base: Sequence[str], recall: Sequence[str], *, limit: int, coin: Coin) -> Page:
@@ -25,8 +42,8 @@ def team_draft(base: Sequence[str], recall: Sequence[str], *, limit: int, coin: 
     Both picks of a round are of equal standing, so a click on either counts
     the same. Where both would pick one product, whoever is first has it.
 
-    >>> page, teams = team_draft(["a", "b"], ["b", "c"], limit=3, coin=lambda number: False)
-    >>> list(zip(page, teams))
+    >>> page = team_draft(["a", "b"], ["b", "c"], limit=3, coin=lambda number: False)
+    >>> list(zip(page.product_ids, page.teams))
     [('a', 'base'), ('b', 'recall'), ('c', 'recall')]
     """
     page: list[str] = []
@@ -45,44 +62,56 @@ def team_draft(base: Sequence[str], recall: Sequence[str], *, limit: int, coin: 
                 placed.add(pick)
                 page.append(pick)
                 teams.append(team)
-    return page, tuple(teams)
+    return Page(page, tuple(teams), (1.0,) * len(page))
 
 
 def balanced(base: Sequence[str], recall: Sequence[str], *, limit: int, coin: Coin) -> Page:
     """One coin says who begins; then whoever has shown less of its ranking shows its next product.
 
-    Every prefix of the page holds the firsts of both rankings, as deep into
-    the one as into the other. A product belongs to no team: `both` that have it
-    on their page, else the one that has. Its plain credit is biased where the
-    rankings are shifted copies; `experiments.credit` weighs it.
+    Credit is debiased: as deep as both rankings can be shown, a click counts
+    for each ranking that has the product, by one over the chance that the coin
+    shows it. So each ranking's expected credit is the clicks on its own first
+    products, whichever way the other stands beside it. Plain credit, for the
+    ranking that has the product higher, prefers one of two shifted copies even
+    if shoppers click blindly.
 
-    >>> balanced(["a", "b", "c"], ["b", "c", "a"], limit=3, coin=lambda number: False)[0]
+    >>> balanced(["a", "b", "c"], ["b", "c", "a"], limit=3, coin=lambda number: False).product_ids
     ['a', 'b', 'c']
     """
-    recall_first = coin(0)
-    page: list[str] = []
-    placed: set[str] = set()
-    done = {BASE: 0, RECALL: 0}
-    lists = {BASE: base, RECALL: recall}
-    while len(page) < limit:
-        recall_next = done[RECALL] < done[BASE] or (done[RECALL] == done[BASE] and recall_first)
-        team = RECALL if recall_next else BASE
-        if done[team] >= len(lists[team]):
-            team = BASE if recall_next else RECALL
-            if done[team] >= len(lists[team]):
-                break
-        product_id = lists[team][done[team]]
-        done[team] += 1
-        if product_id not in placed:
-            placed.add(product_id)
-            page.append(product_id)
-    tops = {team: set(ranking[:limit]) for team, ranking in lists.items()}
-    return page, tuple(_owner(product_id, tops) for product_id in page)
+    pages = [list(_in_turn(base, recall, limit=limit, recall_first=first)) for first in (False, True)]
+    shown = [set(page) for page in pages]
+    either = shown[0] | shown[1]
+    depth, deepest = 0, min(limit, len(base), len(recall))
+    while depth < deepest and base[depth] in either and recall[depth] in either:
+        depth += 1
+    page = pages[coin(0)]
+    own, other = set(base[:depth]), set(recall[:depth])
+    teams = tuple(_team(product_id in own, product_id in other) for product_id in page)
+    weights = tuple(1.0 if product_id in shown[0] & shown[1] else 2.0 for product_id in page)
+    return Page(page, teams, weights)
 
 
 DESIGNS: Mapping[str, Callable[..., Page]] = {"team_draft": team_draft, "balanced": balanced}
 
 
-def _owner(product_id: str, tops: Mapping[str, set[str]]) -> str:
-    owners = [team for team, top in tops.items() if product_id in top]
-    return owners[0] if len(owners) == 1 else "both"
+def _in_turn(base: Sequence[str], recall: Sequence[str], *, limit: int, recall_first: bool) -> Iterator[str]:
+    lists = (recall, base) if recall_first else (base, recall)
+    done = [0, 0]
+    placed: set[str] = set()
+    while len(placed) < limit:
+        turn = 0 if done[0] <= done[1] else 1
+        if done[turn] >= len(lists[turn]):
+            turn = 1 - turn
+        if done[turn] >= len(lists[turn]):
+            return
+        product_id = lists[turn][done[turn]]
+        done[turn] += 1
+        if product_id not in placed:
+            placed.add(product_id)
+            yield product_id
+
+
+def _team(is_bases: bool, is_recalls: bool) -> str:
+    if is_bases and is_recalls:
+        return BOTH
+    return BASE if is_bases else RECALL if is_recalls else NEITHER

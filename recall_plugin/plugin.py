@@ -25,7 +25,7 @@ from .build import build_channels, build_event_log
 from .channels import Channel
 from .counterfactual import Counterfactual
 from .deciding import Decider, Vendor
-from .interleave import DESIGNS
+from .interleave import DESIGNS, NOT_MIXED, Page
 from .merge import Blended, GroupOf, blend
 from .panel import Panel
 from .query import ChannelAnswer, ChannelRequest, Query
@@ -308,7 +308,7 @@ class RecallPlugin:
         self, turn: Turn, route: Route, own: Sequence[str], answers: Mapping[str, ChannelAnswer]
     ) -> RecallResult:
         """The joined list, or the base where there is nothing to join."""
-        limit, served, teams = turn.query.limit, own, tuple[str, ...]()
+        limit, served, mixed = turn.query.limit, own, NOT_MIXED
         page, triggered, blended = tuple[str, ...](), None, None
         degraded = missing(route.channels, answers)
         try:
@@ -317,11 +317,12 @@ class RecallPlugin:
             page = tuple(own[:limit])
             blended = self._joined(route, turn.query, own, answers)
             if blended is not None and route.interleave is not None:
-                blended, teams = self._interleaved(route.interleave, turn, own, blended)
+                mixed = self._interleaved(route.interleave, turn, own, blended)
+                blended = blended.beginning_with(mixed.product_ids)
             served = own if blended is None else blended.product_ids
             triggered = tuple(served[:limit]) != page
         except Exception as error:
-            served, blended, teams, degraded = own, None, (), True
+            served, blended, mixed, degraded = own, None, NOT_MIXED, True
             self._teller.failed("finish", error)
         return RecallResult(
             served,
@@ -334,7 +335,8 @@ class RecallPlugin:
             triggered,
             page,
             blended,
-            teams,
+            mixed.teams,
+            mixed.weights,
         )
 
     def _joined(
@@ -345,18 +347,15 @@ class RecallPlugin:
             return None
         return blend(own, found, rule=route.rule, limit=query.limit, group_of=self._group_of)
 
-    def _interleaved(
-        self, design: str, turn: Turn, own: Sequence[str], blended: Blended
-    ) -> tuple[Blended, tuple[str, ...]]:
+    def _interleaved(self, design: str, turn: Turn, own: Sequence[str], blended: Blended) -> Page:
         """Both rankings on one page; the coins follow from the search's id."""
         salt = f"interleave:{self._experiment.salt}"
-        page, teams = DESIGNS[design](
-            own,
+        return DESIGNS[design](
+            list(dict.fromkeys(own)),
             blended.product_ids,
             limit=turn.query.limit,
             coin=lambda number: bool(bucket(f"{turn.query_id}:{number}", salt=salt) & 1),
         )
-        return blended.beginning_with(page), teams
 
     def _tell(self, turn: Turn, result: RecallResult) -> None:
         """Never raises: the teller counts what is lost."""

@@ -28,7 +28,7 @@ class RecallResult(NamedTuple):
         triggered: whether the page differs from the base's; None in control.
         counterfactual: the page that base alone would have given; empty in control.
         blended: the joined list with its provenance; None where nothing was joined.
-        teams: in an interleaved page, whose pick each product is: `base`, `recall`.
+        teams, weights: of an interleaved page, place by place: see `interleave.Page`.
     """
 
     product_ids: Sequence[str]
@@ -42,6 +42,7 @@ class RecallResult(NamedTuple):
     counterfactual: tuple[str, ...] = ()
     blended: Blended | None = None
     teams: tuple[str, ...] = ()
+    weights: tuple[float, ...] = ()
 
     @property
     def items(self) -> Sequence[RecalledItem]:

@@ -140,6 +140,7 @@ class Teller:
             latency_ms=round(result.latency_ms, 3),
             depth_of_first_change=first_difference(page, result.counterfactual) if result.triggered else None,
             teams=result.teams,
+            team_weights=result.weights,
         )
 
     def _mark(self, kind: str, exposure: Exposure, depth: int | None, would_change_pool: bool) -> Mark:
