@@ -7,6 +7,7 @@ assignment    the variant a unit always gets (pure)
 targeting     who an experiment is for
 growthbook    another vendor's buckets, for units it has seen
 overrides     a tester's signed token
+credit        whose products were clicked on an interleaved page
 flags         OpenFeature in front of assignment
 exposure      the events: a unit was served; what it did next
 event_ring    the events' road out of a request that must not wait

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -278,6 +278,29 @@ def assign(
         typer.echo(json.dumps({"unit": unit, "variant": decision.variant, "reason": decision.reason}))
         return
     typer.echo(f"{unit}: {decision.variant} ({decision.reason})")
+
+
+@app.command()
+def override(
+    variant: Annotated[str, typer.Argument(help="What the tester is to see.")],
+    secret: Annotated[
+        str, typer.Option(envvar="RECALL_OVERRIDE_SECRET", help="What the shop signs overrides with.")
+    ] = "",
+    experiment: Name = "uniecs-recall",
+    unit: Annotated[str, typer.Option(help="Only for this unit; for whoever brings it without.")] = "",
+    hours: Annotated[float, typer.Option(help="How long it holds.")] = 4.0,
+) -> None:
+    """Sign a tester's token; send it as the header X-Recall-Override. Such searches are never logged."""
+    from .overrides import Override, read_override, sign_override
+
+    now = datetime.now(UTC)
+    defined = load_experiments(Settings().experiments)[experiment]
+    wanted = Override(
+        experiment=defined.name, variant=variant, unit_id=unit, until=now + timedelta(hours=hours)
+    )
+    token = sign_override(wanted, secret, now=now)
+    read_override(token, secret, defined, unit_id=unit, now=now)  # refuses a variant that is not there
+    typer.echo(token)
 
 
 def variation_of(mean: float | None, sd: float | None, share: float | None) -> float:

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from experiments.__main__ import app
 from experiments.assignment import assign
 from experiments.definition import Experiment, Experiments, Layer, load_experiments, read_definition
 from experiments.errors import InvalidExperiment, InvalidOverride
@@ -249,3 +251,17 @@ def test_an_override_that_does_not_hold_is_refused_with_one_sentence(experiment:
     for until in (NOW, NOW + timedelta(days=31), (NOW + timedelta(hours=1)).replace(tzinfo=None)):
         with pytest.raises(InvalidOverride, match="within 30 days"):
             token(experiment, until=until)
+
+
+def test_a_testers_token_by_command(experiment: Experiment) -> None:
+    """What is printed holds; what would not is refused."""
+    runner = CliRunner(env={"RECALL_OVERRIDE_SECRET": SIGNED_WITH})
+    made = runner.invoke(app, ["override", "treatment", "--unit", "u7", "--hours", "1"])
+    refused = runner.invoke(app, ["override", "blue"])
+
+    now = datetime.now(UTC)
+    assert (
+        "treatment"
+        == read_override(made.stdout.strip(), SIGNED_WITH, experiment, unit_id="u7", now=now).variant
+    )
+    assert isinstance(refused.exception, InvalidOverride)
