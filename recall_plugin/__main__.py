@@ -98,14 +98,15 @@ def serve(
 ) -> None:
     """Serve the plugin over HTTP, with a page to look at it, until SIGTERM; SIGHUP reloads."""
     from .service.app import build_app
-    from .service.running import check_address, run_service
+    from .service.running import address_of, check_address, listening, run_service
 
     settings = read_settings()
     check_address(settings)
+    bound = listening(settings)
     service = build_app(read_settings, build_event_log(settings) if events else NoEventLog())
-    typer.echo(f"listens     http://{settings.host}:{settings.port}", err=True)
+    typer.echo(f"listens     {address_of(bound)}", err=True)
     typer.echo(f"channels    in {_where(settings)}", err=True)
-    run_service(service, settings)
+    run_service(service, bound)
 
 
 @app.command()
@@ -114,7 +115,7 @@ def console(
 ) -> None:
     """Try the search with and without UniECS in a browser: nothing is logged, a token for this run."""
     from .service.app import build_app
-    from .service.running import run_service
+    from .service.running import address_of, listening, run_service
     from .service.trying import check_index, settings_for_trying
 
     check_index(read_index_settings().milvus_uri)
@@ -123,11 +124,11 @@ def console(
     def settings() -> Settings:
         return settings_for_trying(read_settings(), folder, token=token)
 
+    bound = listening(settings())
     service = build_app(settings, NoEventLog())
-    here = settings()
-    typer.echo(f"console     http://{here.host}:{here.port}", err=True)
-    typer.echo(f"token       {token}", err=True)
-    run_service(service, here)
+    typer.echo(f"console     {address_of(bound)}", err=True)
+    typer.echo(f"token       {settings().token.get_secret_value()}", err=True)
+    run_service(service, bound)
 
 
 def _planned(settings: Settings) -> list[str]:

@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+import socket
+from collections.abc import Callable
 
 import structlog
 import uvicorn
@@ -32,19 +34,53 @@ def check_address(settings: Settings) -> None:
         )
 
 
-def run_service(app: RecallApp, settings: Settings) -> None:
+def listening(settings: Settings) -> socket.socket:
+    """The socket to serve on; bound, so that who is told the address can use it.
+
+    Raises:
+        InvalidSettings: the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((settings.host, settings.port))
+    except OSError as error:
+        made.close()
+        raise InvalidSettings(
+            f"{settings.host}:{settings.port} cannot be listened at ({error.strerror or error}); "
+            "set RECALL_HOST and RECALL_PORT to what is free"
+        ) from error
+    return made
+
+
+def address_of(bound: socket.socket) -> str:
+    """As a person types it."""
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run_service(app: RecallApp, bound: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP reloads without dropping a request."""
     # uvicorn ends well at these, and then raises them again: by then they have been heard.
     signal.signal(signal.SIGTERM, lambda *_: None)
     signal.signal(signal.SIGINT, lambda *_: None)
-    asyncio.run(_serve(app, settings))
+    with asyncio.Runner(loop_factory=_fast_loop()) as runner, bound:
+        runner.run(_serve(app, bound))
 
 
-async def _serve(app: RecallApp, settings: Settings) -> None:
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where there is one: not on every system."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _serve(app: RecallApp, bound: socket.socket) -> None:
     config = uvicorn.Config(
         app.route,
-        host=settings.host,
-        port=settings.port,
         loop="none",
         http="httptools",
         lifespan="on",
@@ -63,7 +99,7 @@ async def _serve(app: RecallApp, settings: Settings) -> None:
         task.add_done_callback(reloads.discard)
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up)
-    await uvicorn.Server(config).serve()
+    await uvicorn.Server(config).serve(sockets=[bound])
 
 
 async def _reload(app: RecallApp) -> None:
