@@ -11,13 +11,15 @@ from math import isfinite
 from typing import get_args
 
 from product_index.errors import InvalidProduct
-from product_index.product import check_product_id
+from product_index.product import MAX_PRODUCT_ID_BYTES, check_product_id
 from product_index.vector_store import Filter, Hit
 
 from .query import ChannelAnswer, ChannelRequest, Status
 
 # Behind this many hits nobody looks for sound ones: an endless answer must end.
 READ_AT_MOST_TIMES_LIMIT = 4
+# A character of Unicode has no more than this many in UTF-8.
+UTF8_BYTES_AT_MOST = 4
 
 _STATUSES = frozenset(get_args(Status))
 
@@ -30,7 +32,12 @@ def clean(answer: object, request: ChannelRequest) -> tuple[ChannelAnswer, Mappi
     if answer.status not in _STATUSES:
         return ChannelAnswer(status="error", reason=f"status is {answer.status!r:.40}"), {}
     dropped: Counter[str] = Counter()
-    hits = tuple(_sound_hits(answer.hits, request, dropped)) if answer.answered else ()
+    if not answer.answered:
+        hits: tuple[Hit, ...] = ()
+    elif _all_sound(answer.hits, request):
+        hits = answer.hits
+    else:
+        hits = tuple(_sound_hits(answer.hits, request, dropped))
     return (
         ChannelAnswer(
             status=answer.status,
@@ -41,6 +48,30 @@ def clean(answer: object, request: ChannelRequest) -> tuple[ChannelAnswer, Mappi
         ),
         dropped,
     )
+
+
+def _all_sound(hits: object, request: ChannelRequest) -> bool:
+    """Whether there is nothing to drop: asked of all hits together, which is a tenth of asking each.
+
+    An honest channel's answer ends here. Where it says no, each hit is asked.
+    """
+    if not isinstance(hits, tuple) or len(hits) > request.limit:
+        return False
+    filters = request.query.filters
+    try:
+        if not set(map(type, hits)) <= {Hit}:
+            return False
+        ids = [hit.product_id for hit in hits]
+        return (
+            len(set(ids)) == len(ids)
+            and all(map(str.strip, ids))
+            and "".join(ids).isprintable()
+            and max(map(len, ids), default=0) <= MAX_PRODUCT_ID_BYTES // UTF8_BYTES_AT_MOST
+            and all(isfinite(hit.score) for hit in hits)
+            and (filters is None or all(map(filters.allows, hits)))
+        )
+    except Exception:  # someone else's objects: asked one by one, each fault is counted
+        return False
 
 
 def _sound_hits(hits: Iterable[object], request: ChannelRequest, dropped: Counter[str]) -> Iterator[Hit]:

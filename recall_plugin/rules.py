@@ -67,8 +67,8 @@ class AppendQuota:
         places = max(0, limit - self.protected_head)
         may_take = list(islice(fresh, min(self.quota, (places + self.every - 1) // self.every)))
         behind = base[self.protected_head :]
-        if not on_page.issuperset(base):  # what is recalled from behind the page leaves its old place
-            taken = set(may_take)
+        taken = set(may_take)
+        if not taken.isdisjoint(behind):  # what is recalled from behind the page leaves its old place
             behind = [product_id for product_id in behind if product_id not in taken]
         ordered = [*base[: self.protected_head]]
         turn = self.every - 1

@@ -290,7 +290,11 @@ def test_whatever_a_channel_says_every_recalled_product_passes_the_filter(
         request_id="q",
         unit_id="u",
     )
-    answer, dropped = clean(ChannelAnswer(status="ok", hits=tuple(some)), request)  # type: ignore[arg-type]
+    said = ChannelAnswer(status="ok", hits=tuple(some))  # type: ignore[arg-type]
+    answer, dropped = clean(said, request)
+    one_by_one, dropped_so = clean(replace(said, hits=iter(some)), request)  # type: ignore[arg-type]
+    assert answer.hits == one_by_one.hits
+    assert (sum(dropped.values()) == 0) is (sum(dropped_so.values()) == 0)
     blended = blend(["own"], {"uniecs": answer.hits}, rule=rule, limit=limit)
 
     assert len(answer.hits) <= limit
