@@ -9,7 +9,7 @@ growthbook    another vendor's buckets, for units it has seen
 overrides     a tester's signed token
 credit        whose products were clicked on an interleaved page
 flags         OpenFeature in front of assignment
-exposure      the events: a unit was served; what it did next
+exposure      the events: a unit was served; what it did next (ubi: in OpenSearch's words)
 event_ring    the events' road out of a request that must not wait
 kafka_log     its end in Kafka (json_lines_log: in files)
 planning      a definition from a few words (plan_files writes and signs it)
