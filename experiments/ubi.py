@@ -43,14 +43,14 @@ def ubi_query(exposure: Exposure, *, application: str = "uniecs-online") -> Mapp
 
 def ubi_event(event: Outcome | Mark, *, application: str = "uniecs-online") -> Mapping[str, Any]:
     """A deed or a mark as a row of `ubi_events`."""
-    common = {
+    common: dict[str, Any] = {
         "application": application,
         "query_id": event.query_id or "",
         "client_id": event.unit_id,
         "timestamp": _timestamp(event.occurred_at),
     }
     if isinstance(event, Mark):
-        attributes = {
+        attributes: dict[str, Any] = {
             "event_id": event.event_id,
             "experiment": event.experiment,
             "phase": event.phase,
@@ -64,7 +64,7 @@ def ubi_event(event: Outcome | Mark, *, application: str = "uniecs-online") -> M
             "message_type": "EXPERIMENT",
             "event_attributes": attributes,
         }
-    attributes = {
+    details: dict[str, Any] = {
         "event_id": event.event_id,
         "object": {
             "object_id": event.product_id,
@@ -78,7 +78,7 @@ def ubi_event(event: Outcome | Mark, *, application: str = "uniecs-online") -> M
     return common | {
         "action_name": _ACTIONS[event.kind],
         "message_type": "CONVERSION" if event.kind == "order" else "CLICK",
-        "event_attributes": attributes,
+        "event_attributes": details,
     }
 
 
