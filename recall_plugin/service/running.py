@@ -70,7 +70,7 @@ def run_service(app: RecallApp, bound: socket.socket) -> None:
 
 
 def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where there is one: not on every system."""
+    """That of uvloop where there is one: not on every system."""
     try:
         import uvloop
     except ImportError:

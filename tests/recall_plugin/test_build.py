@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 import structlog
 
-from recall_plugin.build import CHANNEL_GROUP, build_event_log, installed_channels, load_channels
+from recall_plugin.build import (
+    CHANNEL_GROUP,
+    build_channels,
+    build_event_log,
+    installed_channels,
+    load_channels,
+)
 from recall_plugin.channels import Channel
 from recall_plugin.channels.in_memory import InMemoryChannel
 from recall_plugin.errors import BrokenChannel, InvalidSettings
@@ -83,6 +89,17 @@ def test_the_uniecs_channel_is_installed_under_its_name() -> None:
     assert "uniecs" in installed_channels()
 
 
+def test_channels_run_in_a_sidecar_unless_somebody_says_otherwise(tmp_path: Path) -> None:
+    """Nothing of a channel is imported into the funnel's process then."""
+    beside = build_channels(["no-such-channel", "uniecs"], settings(sidecar_socket=tmp_path / "s"))
+    here = build_channels(["no-such-channel"], settings(channels_in="process"))
+
+    assert ["no-such-channel", "uniecs"] == [channel.name for channel in beside]
+    assert [] == here
+    with pytest.raises(InvalidSettings, match="at most 103"):
+        build_channels(["uniecs"], settings(sidecar_socket=tmp_path / ("s" * 120)))
+
+
 def test_events_need_somewhere_to_go() -> None:
     """An experiment without a log is worth nothing: said at the start."""
     with pytest.raises(InvalidSettings, match="KAFKA_BOOTSTRAP is not set"):
@@ -134,7 +151,7 @@ def test_the_twin_of_a_channel_keeps_to_limit_and_filters() -> None:
 
 def test_importing_the_plugin_loads_no_heavy_client() -> None:
     """A search service pays for a model only where it runs one."""
-    heavy = ["torch", "pymilvus", "onnxruntime", "kafka", "duckdb"]
+    heavy = ["torch", "pymilvus", "onnxruntime", "kafka", "duckdb", "fastapi", "uvicorn", "PIL"]
     code = (
         "import sys, recall_plugin.plugin, recall_plugin.channels.uniecs\n"
         f"print(*[name for name in {heavy} if name in sys.modules])"
