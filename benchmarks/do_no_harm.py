@@ -9,9 +9,10 @@ moment of the machine falls on both; the first line compares no plugin with no
 plugin: the noise. Half of the units are in control: their answer must be the
 base, byte for byte.
 
-Channels run in a sidecar, as they do by default. The last lines run the same
-overloaded channel in this process: it holds the interpreter, and no rule about
-waiting can help; that is why the sidecar is the default.
+Channels run in a sidecar, as they do by default. The last lines run them in
+this process: a channel that burns the processor there holds the interpreter,
+and no rule about waiting can help. The breaker ends it soon, so it is shown
+without one too, in both places; that is why the sidecar is the default.
 """
 
 import os
@@ -35,6 +36,7 @@ from benchmarks.faults import IN_PROCESS, SIDECAR, disk_full_log, slow_vendor
 from experiments.definition import Experiment, load_experiments
 from experiments.exposure import EventLog
 from experiments.json_lines_log import JsonLinesEventLog
+from recall_plugin.breaker import Breaker, BreakerRule
 from recall_plugin.channels import Channel
 from recall_plugin.plugin import RecallPlugin
 from recall_plugin.query import Query
@@ -45,6 +47,7 @@ BASE_S = 0.015
 P50_BAR, P99_BAR = 1.02, 1.05
 PAGE = [f"base-{place:03}" for place in range(100)]
 QUERY = Query(text="striped red mug")
+NEVER = BreakerRule(min_outcomes=10**9)
 SETTLE_S = 0.5  # the breaker has seen the fault, the threads are there
 
 
@@ -114,6 +117,8 @@ def cases() -> Iterator[Case]:
     yield Case(name="flag off", open=lambda stack: _plugin(stack, "healthy", off=True))
     for name, fault in SIDECAR.items():
         yield Case(name=name, open=lambda stack, name=name: _plugin(stack, name), must_hold=fault.must_hold)  # type: ignore[misc]
+    burning = {"breaker": lambda: Breaker(NEVER)}
+    yield Case(name="50 ms of CPU, no breaker", open=lambda stack: _plugin(stack, "50 ms of CPU", **burning))
     yield from _killed_and_full()
     yield Case(name="log disk full", open=lambda stack: _plugin(stack, "healthy", log=disk_full_log(stack)))
     yield Case(name="provider slow", open=lambda stack: _plugin(stack, "healthy", vendor=slow_vendor()))
@@ -123,6 +128,11 @@ def cases() -> Iterator[Case]:
             open=lambda stack, fault=fault: _opened(stack, [fault.channel()]),  # type: ignore[misc]
             must_hold=fault.must_hold,
         )
+    yield Case(
+        name="in this process: 50 ms, no breaker",
+        open=lambda stack: _opened(stack, [IN_PROCESS["50 ms of CPU"].channel()], **burning),
+        must_hold=False,
+    )
 
 
 def _killed_and_full() -> Iterator[Case]:
@@ -237,7 +247,7 @@ def _opened(
     *,
     log: EventLog | None = None,
     off: bool = False,
-    vendor: Any = None,
+    **options: Any,
 ) -> RecallPlugin:
     folder = _folder(stack)
     if off:
@@ -247,7 +257,7 @@ def _opened(
     )
     experiment = load_experiments()["uniecs-recall"]
     events = log or JsonLinesEventLog(folder / "events")
-    plugin = RecallPlugin(channels, experiment, events, settings=settings, vendor=vendor)
+    plugin = RecallPlugin(channels, experiment, events, settings=settings, **options)
     stack.callback(plugin.close)
     return plugin
 

@@ -51,7 +51,9 @@ class Exposure:
         reason: why this variant: `assigned`, `override`, `off`, ...
         degraded: whether a planned channel was missing from the answer.
         latency_ms: of the whole recall step.
-        would_change_pool: whether a channel found what the base had not; None where not known.
+        would_change_pool: whether a channel found what the base had not. None but for
+            the searches whose other page is learnt, drawn alike in both arms: an
+            analysis of triggered searches takes these.
         depth_of_first_change: the first place, from 1, where the two pages differ.
         teams, team_weights: of an interleaved page, place by place: for whom a click counts
             (`base`, `recall`, `both`, `neither`), and how much; see `credit`.

@@ -1,7 +1,7 @@
 """What the other arm would have seen, for a sample of searches in both arms alike.
 
 In treatment it is known: the base alone. In control the channels are asked
-after the response has gone, on a few threads of their own and never more: with
+here, after the response has gone, on a few threads of their own and never more: with
 those busy, or a channel's breaker open, the search is left out and counted.
 Neither the channel's breaker nor its threads are touched by it.
 """
@@ -72,13 +72,6 @@ class Counterfactual:
         """Whether this search is in the sample."""
         return self._bound > 0 and bucket(query_id, salt=self._salt) < self._bound
 
-    def of_treatment(self, exposure: Exposure, page: tuple[str, ...], blended: Blended | None) -> None:
-        """Known at once: what the base alone would have served."""
-        found = blended is not None and blended.adds_to_the_pool
-        self._teller.learnt(
-            exposure, page, exposure.counterfactual or page, would_change_pool=found, again=False
-        )
-
     def of_control(
         self, exposure: Exposure, query: Query, own: Sequence[str], *, off: Collection[str]
     ) -> None:
@@ -116,10 +109,9 @@ class Counterfactual:
                 return
             answers[name] = answer
         blended = self._join(query, base, answers)
-        page = base[: query.limit]
-        other_page = page if blended is None else tuple(blended.product_ids[: query.limit])
+        other_page = base[: query.limit] if blended is None else tuple(blended.product_ids[: query.limit])
         found = blended is not None and blended.adds_to_the_pool
         spoke = answers[self._channels[0]]
         knowing = replace(exposure, index_version=spoke.index_version, model_id=spoke.model_id)
-        self._teller.learnt(knowing, page, other_page, would_change_pool=found, again=True)
+        self._teller.learnt(knowing, other_page, would_change_pool=found)
         self._tally.add("counterfactual.asked")

@@ -62,6 +62,18 @@ def blend(
     return Blended(ordered[: max(limit, len(lists[BASE]))], lists, found)
 
 
+def group_before(separator: str) -> GroupOf | None:
+    """The group of ids like `shoe-41`: what stands before the last separator; None without one.
+
+    >>> group_of = group_before("-")
+    >>> group_of("shoe-red-41"), group_of("hat")
+    ('shoe-red', 'hat')
+    """
+    if not separator:
+        return None
+    return lambda product_id: product_id.rpartition(separator)[0] or product_id
+
+
 class Provenance:
     """Who found a product, and at which rank: of ranked lists, worked out when it is asked for."""
 

@@ -26,7 +26,7 @@ from .channels import Channel
 from .counterfactual import Counterfactual
 from .deciding import Decider, Vendor
 from .interleave import DESIGNS, NOT_MIXED, Page
-from .merge import Blended, GroupOf, blend
+from .merge import Blended, GroupOf, blend, group_before
 from .panel import Panel
 from .query import ChannelAnswer, ChannelRequest, Query
 from .result import NO_ANSWERS, RecallResult
@@ -55,7 +55,8 @@ class RecallPlugin:
         experiment: the flag; its plans are checked here.
         event_log: takes exposures, marks and outcomes.
         settings: times, limits and the switches' file.
-        group_of: the product group of a product id; then a group is recalled once.
+        group_of: the product group of a product id; then a group is recalled once;
+            the settings' separator without.
         vendor: decides who gets what in the experiment's stead (see `deciding`).
         clock: monotonic seconds.
         wall_clock: the time of events.
@@ -84,7 +85,7 @@ class RecallPlugin:
         self._grace_s = settings.grace_ms / 1000
         self._budget_s = settings.budget_ms / 1000
         self._marks_assigned = settings.log_assigned
-        self._group_of = group_of
+        self._group_of = group_of or group_before(settings.group_separator)
         self._switches = Switches(settings.switches)
         self._tally = Tally()
         self._panel = Panel(
@@ -362,14 +363,14 @@ class RecallPlugin:
         now = turn.now or self._wall_clock()
         if self._marks_assigned:
             self._teller.assigned(turn, now=now)
-        exposure = self._teller.exposed(turn, result, now=now)
-        if exposure is None or not self._counterfactual.samples(turn.query_id):
+        sampled = self._counterfactual.samples(turn.query_id)
+        exposure = self._teller.exposed(turn, result, now=now, sampled=sampled)
+        if exposure is None or not sampled:
             return
         try:
             if result.triggered is None:
                 self._counterfactual.of_control(exposure, turn.query, result.product_ids, off=turn.off)
             else:
-                page = tuple(result.product_ids[: turn.query.limit])
-                self._counterfactual.of_treatment(exposure, page, result.blended)
+                self._teller.triggered(exposure)
         except Exception as error:
             self._teller.lost("mark", error)

@@ -32,6 +32,8 @@ class Settings(BaseSettings):
         query_cache: how many query vectors are kept.
         events: a folder that exposures, outcomes and marks go to, as JSON Lines; else they go to Kafka.
         kafka_bootstrap: where exposures and outcomes go.
+        group_separator: product ids are `group<separator>variant`, and a group is
+            recalled once; no groups without.
         override_secret: testers' tokens are signed with it; no override is taken without.
         counterfactual_share: of the searches, in both arms, for which the page
             that was not served is learnt, after the answer.
@@ -65,6 +67,7 @@ class Settings(BaseSettings):
     query_cache: Annotated[int, Field(ge=1)] = 20_000
     events: Path | None = None
     kafka_bootstrap: str = Field(default="", validation_alias="KAFKA_BOOTSTRAP")
+    group_separator: str = ""
     override_secret: SecretStr = SecretStr("")
     counterfactual_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     log_assigned: bool = False

@@ -28,47 +28,59 @@ class Teller:
         self._log = event_log
         self._tally = tally
 
-    def exposed(self, turn: Turn, result: RecallResult, *, now: datetime) -> Exposure | None:
-        """A unit was served this; the exposure, or None if it is lost."""
+    def exposed(
+        self, turn: Turn, result: RecallResult, *, now: datetime, sampled: bool = False
+    ) -> Exposure | None:
+        """A unit was served this; the exposure, or None if it is lost.
+
+        Args:
+            turn: the request.
+            result: what is returned to the host.
+            now: the time of the event.
+            sampled: the other arm's page is learnt, too: then the exposure also says whether
+                the pool would change, in both arms, so that an analysis can choose both alike.
+        """
         try:
             exposure = self._exposure(turn, result, now)
+            if sampled and result.triggered is not None:
+                found = result.blended is not None and result.blended.adds_to_the_pool
+                exposure = replace(exposure, would_change_pool=found)
             self._log.exposed(exposure)
         except Exception as error:
             self.lost("exposure", error)
             return None
         return exposure
 
-    def learnt(
-        self,
-        exposure: Exposure,
-        page: tuple[str, ...],
-        other_page: tuple[str, ...],
-        *,
-        would_change_pool: bool,
-        again: bool,
-    ) -> None:
-        """The page of the arm that was not served is known, too.
+    def learnt(self, exposure: Exposure, other_page: tuple[str, ...], *, would_change_pool: bool) -> None:
+        """The page that control was not served is known, too: its exposure is told once more, under its id.
 
         Args:
-            exposure: of the page that was served.
-            page: that was served.
-            other_page: that was not.
+            exposure: as it was told.
+            other_page: that treatment would have been served.
             would_change_pool: whether a channel found what the base had not.
-            again: the exposure was told without it: tell it once more, under its id.
         """
         try:
+            page = [product.product_id for product in exposure.served]
             depth = first_difference(page, other_page)
-            if again:
-                knowing = replace(
-                    exposure,
-                    counterfactual=other_page,
-                    triggered=depth is not None,
-                    would_change_pool=would_change_pool,
-                    depth_of_first_change=depth,
-                )
-                self._log.exposed(knowing)
-            if would_change_pool or depth is not None:
-                self._log.marked(self._mark("triggered", exposure, depth, would_change_pool))
+            knowing = replace(
+                exposure,
+                counterfactual=other_page,
+                triggered=depth is not None,
+                would_change_pool=would_change_pool,
+                depth_of_first_change=depth,
+            )
+            self._log.exposed(knowing)
+        except Exception as error:
+            self.lost("exposure", error)
+            return
+        self.triggered(knowing)
+
+    def triggered(self, exposure: Exposure) -> None:
+        """Mark a sampled search where the arms differ; told in both arms alike."""
+        if not (exposure.triggered or exposure.would_change_pool):
+            return
+        try:
+            self._log.marked(self._mark(exposure))
         except Exception as error:
             self.lost("mark", error)
 
@@ -143,11 +155,11 @@ class Teller:
             team_weights=result.weights,
         )
 
-    def _mark(self, kind: str, exposure: Exposure, depth: int | None, would_change_pool: bool) -> Mark:
+    def _mark(self, exposure: Exposure) -> Mark:
         experiment = self._experiment
         named = (experiment.name, experiment.phase, exposure.unit_id, exposure.session_id, exposure.query_id)
         return Mark(
-            event_id=event_id(kind, *named),
+            event_id=event_id("triggered", *named),
             kind="triggered",
             experiment=experiment.name,
             phase=experiment.phase,
@@ -156,7 +168,7 @@ class Teller:
             session_id=exposure.session_id,
             occurred_at=exposure.occurred_at,
             query_id=exposure.query_id,
-            would_change_pool=would_change_pool,
-            would_change_page=depth is not None,
-            depth_of_first_change=depth,
+            would_change_pool=exposure.would_change_pool,
+            would_change_page=exposure.triggered,
+            depth_of_first_change=exposure.depth_of_first_change,
         )

@@ -57,6 +57,8 @@ def test_both_arms_are_marked_alike(how: str) -> None:
 
     assert {"control": ("triggered", True, 5), "treatment": ("triggered", True, 5)} == told
     assert 2 == len({mark.event_id for mark in log.marks})
+    sampled = [one.variant for one in log.exposures if one.would_change_pool is not None]
+    assert ["control", "treatment"] == sorted(sampled)
 
 
 def test_a_search_where_the_arms_agree_is_not_triggered(how: str) -> None:

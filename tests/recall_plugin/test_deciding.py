@@ -174,3 +174,14 @@ def test_that_a_unit_has_an_arm_is_marked_once_a_session_if_it_is_wanted(how: st
 
     assert ["assigned"] * 3 == [mark.kind for mark in log.marks]
     assert 2 == len({mark.event_id for mark in log.marks})
+
+
+def test_of_a_product_group_one_is_recalled(how: str) -> None:
+    """By the host's own rule, or by what stands before a separator; the base's own stands for it."""
+    found = finds("coat-1", "coat-2", "hat-9")
+    for options in ({"group_of": lambda one: one.split("-")[0]}, {"settings": {"group_separator": "-"}}):
+        with plugin(found, **options) as recall:  # type: ignore[arg-type]
+            result = ask(recall, ["hat-1", "hat-2"], how=how)
+
+        assert ["hat-1", "hat-2", "coat-1"] == list(result.product_ids)
+        assert {"base": 1, "uniecs": 2} == result.items[0].ranks
