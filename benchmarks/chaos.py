@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -41,6 +42,7 @@ from streaming.kafka import KafkaMessageSink, broker_answers, ensure_topics
 TOPIC, ALIAS, GROUP = "product-changes", "products", "chaos"
 PARTITIONS = 4
 SETTLE_TIMEOUT_S = 180.0
+SESSION_S = 6
 BROKER_START_S = 90.0
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 WORDS = ("red", "blue", "green", "mug", "cup", "lamp", "oak", "steel", "wool", "small", "large")
@@ -186,7 +188,7 @@ class Land:
         environment = {
             "KAFKA_BOOTSTRAP": self.broker.bootstrap,
             "CONSUMER_GROUP": GROUP,
-            "CONSUMER_SESSION_TIMEOUT_S": "6",
+            "CONSUMER_SESSION_TIMEOUT_S": str(SESSION_S),
             "MILVUS_URI": f"http://127.0.0.1:{self._milvus_port}",
             "PRODUCT_ALIAS": ALIAS,
             "UNIECS_MODEL": "hash",
@@ -202,6 +204,14 @@ class Land:
         process = self._consumers.pop(name)
         os.killpg(process.pid, signal.SIGKILL)  # it leads a session of its own
         process.wait(timeout_s=10.0)
+
+    def freeze(self, name: str) -> None:
+        """It neither works nor tells the group that it lives."""
+        os.killpg(self._consumers[name].pid, signal.SIGSTOP)
+
+    def wake(self, name: str) -> None:
+        """It goes on in the middle of what it did."""
+        os.killpg(self._consumers[name].pid, signal.SIGCONT)
 
     def leave(self, name: str) -> None:
         """Ask a consumer to end."""
@@ -271,15 +281,12 @@ class Land:
 def wait_for_answer(ask: Callable[[], object]) -> None:
     """A real Milvus that was started again loads its collections for half a minute."""
     give_up_s = time.monotonic() + SETTLE_TIMEOUT_S
-    while True:
-        try:
+    while time.monotonic() < give_up_s:
+        with suppress(StoreUnavailable):
             ask()
-        except StoreUnavailable:
-            if time.monotonic() > give_up_s:
-                raise
-            time.sleep(0.5)
-        else:
             return
+        time.sleep(0.5)
+    raise TimeoutError("Milvus does not answer")
 
 
 def killed(land: Land) -> None:
@@ -313,6 +320,24 @@ def three_came_and_went(land: Land) -> None:
     land.kill("three")
 
 
+def frozen(land: Land) -> None:
+    """Of three consumers one is frozen until the group gives it up, and wakes in the middle of its batch."""
+    land.consumer("two")
+    land.consumer("three")
+    land.publish(120)
+    time.sleep(land.chance.uniform(1.0, 3.0))
+    land.publish(200)
+    time.sleep(land.chance.uniform(0.0, 0.6))
+    land.freeze("two")
+    land.publish(120)
+    time.sleep(SESSION_S + 3.0)  # the others have its partitions, and have written newer rows
+    land.wake("two")
+    land.publish(40)
+    land.settle()
+    land.leave("two")
+    land.leave("three")
+
+
 def broker_away(land: Land) -> None:
     """The broker stops in the middle of the work and starts again on its data."""
     land.publish(120)
@@ -333,17 +358,19 @@ def milvus_away(land: Land, *, away_s: float = 2.0) -> None:
     land.start_milvus()
 
 
-FAULTS = (killed, joined_and_left, broker_away, milvus_away, three_came_and_went)
+FAULTS = (killed, joined_and_left, broker_away, milvus_away, three_came_and_went, frozen)
 
 
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="Of kills; every fourth has another fault, too.")] = 20,
+    only: Annotated[str, typer.Option(help="This fault in every round, instead of all of them.")] = "",
     seed: Annotated[int, typer.Option(help="Of everything that is left to chance.")] = 7,
     products: Annotated[int, typer.Option(min=1)] = 200,
     milvus_away_s: Annotated[float, typer.Option(min=0, help="How long Milvus is away.")] = 60.0,
     real_milvus: Annotated[bool, typer.Option(help="Not milvus-lite: a real server.")] = False,
 ) -> None:
     """Print one row a round; exit code 1 if any round left a difference."""
+    chosen = next((fault for fault in FAULTS if fault.__name__ == only), None)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         land = Land(Path(folder), products=products, seed=seed, real_milvus=real_milvus)
         bad = 0
@@ -352,9 +379,8 @@ def main(
             land.consumer("one")
             print("| round | fault | settled after | differences |\n| --- | --- | --- | --- |")
             for number in range(1, rounds + 1):
-                faults = (
-                    [killed] if number % 4 else [killed, FAULTS[1 + (number // 4 - 1) % (len(FAULTS) - 1)]]
-                )
+                others = [] if number % 4 else [FAULTS[1 + (number // 4 - 1) % (len(FAULTS) - 1)]]
+                faults = [chosen] if chosen else [killed, *others]
                 for fault in faults:
                     fault(land, away_s=milvus_away_s) if fault is milvus_away else fault(land)
                     took_s = land.settle()

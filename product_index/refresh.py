@@ -6,7 +6,7 @@ assumes one writer per product at a time; the store is asked strongly.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,11 +16,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from .content import MISSING, scalar_hash
+from .content import scalar_hash
 from .embedding import Seen, check_same_space, look_and_embed
 from .encoder import Encoder
 from .pictures import Pictures
 from .product import ProductChange
+from .standing import Standing, fold, follows, standing_of
 from .vector_store import CollectionSpec, Fingerprint, ProductVector, VectorStore
 
 # So many products are asked for, decided and written at a time: the next page is asked for while
@@ -79,8 +80,17 @@ def apply_changes(
     pictures: Pictures,
     *,
     now: datetime,
+    before_writing: Callable[[], None] = lambda: None,
 ) -> Receipt:
     """Bring the index up to these changes; return once the store has answered.
+
+    Args:
+        changes: in order; of one product the latest counts.
+        encoder: of the collection's model.
+        store: one collection.
+        pictures: where they are read.
+        now: told as the time of writing.
+        before_writing: asked right before each write; what it raises is not written.
 
     Raises:
         ModelMismatch: the encoder does not belong to this collection; nothing was written.
@@ -92,7 +102,7 @@ def apply_changes(
     receipts = []
     with ThreadPoolExecutor(1, thread_name_prefix="ask") as ahead:
         for page, stored in _asked_ahead(pages, store, ahead):
-            receipts.append(_apply_page(page, stored, encoder, store, pictures, now))
+            receipts.append(_apply_page(page, stored, encoder, store, pictures, now, before_writing))
     return replace(joined(receipts), took_ms=int((time.perf_counter() - began) * 1000))
 
 
@@ -103,9 +113,10 @@ def _apply_page(
     store: VectorStore,
     pictures: Pictures,
     now: datetime,
+    before_writing: Callable[[], None],
 ) -> Receipt:
     known, whole = stored
-    held = _fold(changes, known)
+    held = fold(changes, known)
     latest = {key: one.change for key, one in held.items() if one.change is not None}
     products = [change.product for change in latest.values() if change.product is not None]
 
@@ -134,8 +145,10 @@ def _apply_page(
         else:
             amended.append(new_row(change, seen[key], _AS_STORED, spec=store.spec, now=now))
     if rows:
+        before_writing()
         store.upsert(rows)
     if amended:
+        before_writing()
         store.amend(amended)
     outcomes = {
         key: "failed" if key in failed else _outcome(need, known.get(key), seen.get(key))
@@ -158,13 +171,13 @@ def refresh_page(
 
 def coalesce(changes: Sequence[ProductChange]) -> list[ProductChange]:
     """Keep the latest change per product; among equals the later in the sequence."""
-    held = _fold(changes, {}).values()
+    held = fold(changes, {}).values()
     return [one.change for one in held if one.change is not None]
 
 
 def is_news(change: ProductChange, known: Fingerprint | None) -> bool:
     """Whether the change is newer than what is stored, or may bring a picture that was missing."""
-    return known is None or _follows(change, _standing(known))
+    return known is None or follows(change, standing_of(known))
 
 
 def decide(change: ProductChange, known: Fingerprint | None, seen: Seen | None, spec: CollectionSpec) -> Need:
@@ -296,72 +309,8 @@ def _tombstone(
     return replace(kept, fingerprint=fence, indexed_at_ms=_milliseconds(now))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Standing:
-    """Where a product stands in time, stored or in the middle of a batch.
-
-    Attributes:
-        blank: a removal of what was never seen: it fences by time alone.
-        awaited: stored without a picture it should have.
-        change: that brought it here; None for what is stored.
-        accepted, refused: how many changes of this call were news, and were not.
-    """
-
-    version: int
-    occurred_at_ms: int
-    deleted: bool
-    blank: bool
-    awaited: bool = False
-    change: ProductChange | None = None
-    accepted: int = 0
-    refused: int = 0
-
-
-def _fold(changes: Sequence[ProductChange], known: Mapping[str, Fingerprint]) -> dict[str, _Standing]:
-    """Where each product stands after these changes, as if they had come one by one."""
-    standings: dict[str, _Standing] = {}
-    for change in changes:
-        key = change.product_id
-        held = standings.get(key) or (_standing(known[key]) if key in known else None)
-        if held is not None and not _follows(change, held):
-            standings[key] = replace(held, refused=held.refused + 1)
-            continue
-        followed = 0 if held is None else held.version
-        standings[key] = _Standing(
-            version=followed if change.version is None else change.version,
-            occurred_at_ms=change.occurred_at_ms,
-            deleted=change.is_removal,
-            blank=change.version is None and (held is None or held.blank),
-            change=change,
-            accepted=1 + (held.accepted if held else 0),
-            refused=held.refused if held else 0,
-        )
-    return standings
-
-
-def _follows(change: ProductChange, held: _Standing) -> bool:
-    if change.version is None:
-        return change.occurred_at_ms >= held.occurred_at_ms and not held.deleted
-    if held.blank:
-        return change.occurred_at_ms >= held.occurred_at_ms
-    ours, theirs = (change.version, change.occurred_at_ms), (held.version, held.occurred_at_ms)
-    if ours == theirs:
-        return held.change is not None or (held.awaited and not held.deleted and not change.is_removal)
-    return ours > theirs
-
-
-def _standing(known: Fingerprint) -> _Standing:
-    return _Standing(
-        version=known.version,
-        occurred_at_ms=known.occurred_at_ms,
-        deleted=known.deleted,
-        blank=known.deleted and known.version == 0 and not known.text_hash,
-        awaited=known.image_digest.startswith(MISSING),
-    )
-
-
 def _receipt(
-    held: Mapping[str, _Standing],
+    held: Mapping[str, Standing],
     needs: Mapping[str, Need],
     failed: Mapping[str, str],
     seen: Mapping[str, Seen],

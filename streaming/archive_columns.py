@@ -77,6 +77,10 @@ def schema(kind: str) -> Any:
             ("index_version", text),
             ("model_id", text),
             ("latency_ms", pa.float64()),
+            ("would_change_pool", pa.bool_()),
+            ("depth_of_first_change", pa.int32()),
+            ("teams", pa.list_(text)),
+            ("team_weights", pa.list_(pa.float64())),
         ]
     )
 

@@ -54,8 +54,10 @@ class FollowAlias:
         encoder: Encoder,
         pictures: Pictures,
         *,
+        check: Callable[[], None] = lambda: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self._check = check
         self._database = database
         self._alias = alias
         self._encoder = encoder
@@ -79,11 +81,20 @@ class FollowAlias:
         if self._store is None or self._store.name != name:
             self._store = self._database.open(name)
         try:
-            return apply_changes(changes, self._encoder, self._store, self._pictures, now=self._now())
+            receipt = apply_changes(
+                changes,
+                self._encoder,
+                self._store,
+                self._pictures,
+                now=self._now(),
+                before_writing=self._check,
+            )
         except Retryable:
             # A server that was started again has to load the collection: open it anew next time.
             self._store = None
             raise
+        self._check()
+        return receipt
 
 
 @contextmanager
@@ -143,7 +154,7 @@ def open_worker(
         yield Worker(
             changes=changes,
             sink=sink,
-            apply=FollowAlias(database, index.product_alias, encoder, pictures),
+            apply=FollowAlias(database, index.product_alias, encoder, pictures, check=changes.check),
             pace=Pace(
                 batch_size=settings.batch_size,
                 backlog_batch_size=settings.backlog_batch_size,

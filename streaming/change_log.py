@@ -7,7 +7,7 @@ from any offset; `MessageSink` writes. Bytes in, bytes out: what they mean is
 
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -86,6 +86,27 @@ class ChangeLog(Protocol):
 
     def owns(self, partition: Partition) -> bool:
         """Whether a partition has been ours without a break since it was last polled."""
+        ...
+
+    def hold(self, partitions: Iterable[Partition]) -> None:
+        """Work on what was polled of these begins, and ends on all others."""
+        ...
+
+    def check(self) -> None:
+        """Return if nobody else can have what we hold; asked before every write and after the last.
+
+        Raises:
+            OwnershipLost: some of it was taken away since it was polled.
+            LogUnavailable: the group has not heard from us, so it may have been; ask again.
+        """
+        ...
+
+    def since(self, offsets: Offsets) -> Iterator[list[Message]]:
+        """What these partitions hold from there to their ends, whoever has them now.
+
+        Raises:
+            LogUnavailable: not all of it was read.
+        """
         ...
 
     def pause(self, working: Callable[[], bool] = lambda: False) -> None:
@@ -209,6 +230,7 @@ class InMemoryChangeLog:
         self._topics = topics
         self._group = group
         self._paused = False
+        self._held: list[Partition] = []
         self._positions = {
             partition: topics.committed.get((group, partition), 0)
             for partition in (Partition(topic, index) for index in range(topics.partitions))
@@ -239,8 +261,25 @@ class InMemoryChangeLog:
         return sorted(self._positions)
 
     def owns(self, partition: Partition) -> bool:
-        """Nobody takes anything away from the only member."""
+        """Nobody takes anything away from the only member, unless told so."""
         return partition in self._positions
+
+    def hold(self, partitions: Iterable[Partition]) -> None:
+        """Note them."""
+        self._held = list(partitions)
+
+    def check(self) -> None:
+        """Raise where some of it is gone."""
+        if gone := [one for one in self._held if not self.owns(one)]:
+            raise OwnershipLost(f"{gone} were taken over")
+
+    def lose(self, partition: Partition) -> None:
+        """Somebody takes it away after all."""
+        del self._positions[partition]
+
+    def since(self, offsets: Offsets) -> Iterator[list[Message]]:
+        """All at once."""
+        yield [one for partition, offset in offsets.items() for one in self._topics.held(partition)[offset:]]
 
     def pause(self, working: Callable[[], bool] = lambda: False) -> None:
         """Take nothing new."""

@@ -129,7 +129,8 @@ def _join(files: Sequence[Path]) -> int:
 
     names = [file.name for file in files]
     stems = {stem for file in files for stem in _stems(file)}
-    table = pa.concat_tables([pq.ParquetFile(file).read() for file in files])
+    # Files of an earlier release lack what exposures have learnt to say since: null there.
+    table = pa.concat_tables([pq.ParquetFile(file).read() for file in files], promote_options="default")
     told = {FROM: json.dumps(names), STEMS: json.dumps(sorted(stems))}
     table = table.replace_schema_metadata(told)
     name = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]

@@ -5,6 +5,7 @@ StreamingError
     Retryable              the same call, later
         LogUnavailable     the broker did not answer
     OwnershipLost          another consumer has the partition now: forget the batch, go on
+        Evicted            ... and may have had it while we wrote: make good what may be older
     Refused                the broker says no: wrong credentials, no such topic, too large
     Unreadable             set the message aside, go on
         UnknownSchema      written for another version of this program
@@ -30,6 +31,10 @@ class LogUnavailable(Retryable):
 
 class OwnershipLost(StreamingError):
     """Another consumer has the partition; what was done is harmless, it will be done again."""
+
+
+class Evicted(OwnershipLost):
+    """The group gave this member up without a word; what it wrote since may have been late."""
 
 
 class Refused(StreamingError):

@@ -1,4 +1,4 @@
-"""Kafka, for the rest of the room: the only file here that knows its client.
+"""Kafka, for the rest of the room: the only file, with `kafka_client`, that knows its client.
 
 Bytes in and bytes out: a deserializer that raises makes kafka-python's fetch
 loop spin for ever. Its errors stop here. Commits are explicit, with a timeout,
@@ -7,41 +7,36 @@ the work at hand is done: two owners writing at once could set a row back.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import Any, NamedTuple
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaProducer, TopicPartition
 from kafka import errors as failures
 from kafka.admin import NewTopic
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.structs import OffsetAndMetadata
 
-from .addresses import wait_for_listener
 from .change_log import Message, Offsets, Outgoing, Partition
 from .dead_letters import SUFFIX
-from .errors import LogUnavailable, OwnershipLost, Refused
+from .errors import Evicted, LogUnavailable, OwnershipLost, Refused
+from .kafka_client import (
+    METADATA_TIMEOUT_MS,
+    Connection,
+    administering,
+    common,
+    consumer,
+    in_our_words,
+    key_of,
+    messages_of,
+    translated,
+)
 
-Connection = Mapping[str, Any]  # what every client of ours is opened with: addresses and security
-
-COMMIT_TIMEOUT_MS, METADATA_TIMEOUT_MS = 10_000, 20_000
-# Of all partitions together, and of each; one larger message comes alone. The rest waits at the broker.
-FETCH_BYTES, PARTITION_FETCH_BYTES = 16 * 2**20, 4 * 2**20
+COMMIT_TIMEOUT_MS = 10_000
 REVOKE_BUDGET = 0.2  # of the poll interval: so long a rebalance waits for the work at hand
 # A dead letter is the original and what happened to it: it must fit where the original did.
 DEAD_LETTER_MAX_BYTES = 10 * 2**20
-
-# fmt: off
-_LOST = (
-    failures.IllegalStateError, failures.CommitFailedError, failures.IllegalGenerationError,
-    failures.UnknownMemberIdError, failures.FencedInstanceIdError,
-)
-_NO = (
-    failures.AuthorizationError, failures.KafkaConfigurationError, failures.MessageSizeTooLargeError,
-    failures.RecordListTooLargeError, failures.SaslAuthenticationFailedError,
-)
-# fmt: on
 
 
 class _Fetched(NamedTuple):
@@ -75,8 +70,11 @@ class KafkaChangeLog:
         # How often a partition was taken away, and the count when it was last polled.
         self._taken: dict[TopicPartition, int] = {}
         self._polled_at: dict[TopicPartition, int] = {}
-        with _translated(f"joining group {group!r}", connection):
-            self._client = _consumer(
+        self._held: list[Partition] = []
+        self._lost: set[TopicPartition] = set()  # without being asked for them first
+        self._connection, self._topics, self._group = connection, topics, group
+        with translated(f"joining group {group!r}", connection):
+            self._client = consumer(
                 connection,
                 group,
                 group_instance_id=instance_id,
@@ -86,7 +84,7 @@ class KafkaChangeLog:
                 session_timeout_ms=int(session_timeout_s * 1000),
                 heartbeat_interval_ms=int(session_timeout_s * 1000 / 4),
             )
-            listener = _Listener(self._taken, self._done, max_poll_interval_s * REVOKE_BUDGET)
+            listener = _Listener(self._taken, self._lost, self._done, max_poll_interval_s * REVOKE_BUDGET)
             self._client.subscribe(list(topics), listener=listener)
 
     def poll(self, *, timeout_s: float, max_messages: int) -> list[Message]:
@@ -104,7 +102,7 @@ class KafkaChangeLog:
         give_up_at = time.monotonic() + COMMIT_TIMEOUT_MS / 1000
         while True:
             ours = {one: offset for one, offset in offsets.items() if self.owns(one)}
-            chosen = {_key(one): OffsetAndMetadata(offset, "", -1) for one, offset in ours.items()}
+            chosen = {key_of(one): OffsetAndMetadata(offset, "", -1) for one, offset in ours.items()}
             try:
                 if chosen:
                     self._client.commit(chosen, timeout_ms=COMMIT_TIMEOUT_MS)
@@ -114,7 +112,9 @@ class KafkaChangeLog:
                     raise OwnershipLost("the group did not settle in time") from error
                 self._settle()
             except failures.KafkaError as error:
-                raise _ours(error, "committing") from error
+                raise in_our_words(error, "committing") from error
+        if any(key_of(one) in self._lost for one in offsets.keys() - ours.keys()):
+            raise Evicted("the group gave this member up meanwhile")
         if len(ours) < len(offsets):
             raise OwnershipLost(f"{len(offsets) - len(ours)} of {len(offsets)} partitions were taken over")
 
@@ -124,8 +124,37 @@ class KafkaChangeLog:
 
     def owns(self, partition: Partition) -> bool:
         """Whether it has been ours without a break since it was last polled."""
-        key = _key(partition)
+        key = key_of(partition)
         return key in self._client.assignment() and self._polled_at.get(key) == self._taken.get(key, 0)
+
+    def hold(self, partitions: Iterable[Partition]) -> None:
+        """Work on these begins, and ends on all others."""
+        self._held = list(partitions)
+        self._lost.difference_update(map(key_of, self._held))
+
+    def check(self) -> None:
+        """Raise where another may have what we hold: a process may have been frozen, or cut off."""
+        if lost := [one for one in self._held if not self.owns(one)]:
+            raise OwnershipLost(f"{len(lost)} of {len(self._held)} partitions were taken over")
+        # The client does not tell; it notes when the group heard from us last.
+        if self._held and self._client._coordinator.heartbeat.session_timeout_expired():
+            raise LogUnavailable("the group has not heard from us for longer than a session: no writing now")
+
+    def since(self, offsets: Offsets) -> Iterator[list[Message]]:
+        """What these partitions hold from there to their ends, whoever has them."""
+        with closing(KafkaTopicReader(self._connection, self._topics, group=self._group)) as reader:
+            ends = {}
+            for partition in reader.partitions():
+                end = reader.bounds(partition)[1]
+                reader.seek(partition, offsets.get(partition, end))
+                if offsets.get(partition, end) < end:
+                    ends[partition] = end
+            while ends:
+                messages = reader.poll(timeout_s=1.0, max_messages=2_000)
+                yield messages
+                for one in messages:
+                    if one.offset + 1 >= ends.get(one.source, 0):
+                        ends.pop(one.source, None)
 
     def pause(self, working: Callable[[], bool] = lambda: False) -> None:
         """Take nothing new, stay a member; a rebalance waits for the work, within its budget."""
@@ -146,7 +175,7 @@ class KafkaChangeLog:
 
     def close(self) -> None:
         """Leave the group at once, so that others need not wait for the session's end."""
-        with _translated("leaving the group"):
+        with translated("leaving the group"):
             self._client.close(autocommit=False, timeout_ms=COMMIT_TIMEOUT_MS)
 
     async def _done(self, within_s: float) -> None:
@@ -164,7 +193,7 @@ class KafkaChangeLog:
             self.resume()
 
     def _fetch(self, timeout_s: float, max_messages: int | None) -> list[_Fetched]:
-        with _translated("polling"):
+        with translated("polling"):
             records = self._client.poll(timeout_ms=int(timeout_s * 1000), max_records=max_messages)
         # After the poll: it may lose a partition, get it back and read it, all in one call.
         # What it returns has been passed by its position, so it must never be thrown away.
@@ -172,7 +201,7 @@ class KafkaChangeLog:
         return [
             _Fetched(message, key, taken.get(key, 0))
             for key, held in records.items()
-            for message in _messages(held)
+            for message in messages_of(held)
         ]
 
 
@@ -181,8 +210,8 @@ class KafkaTopicReader:
 
     def __init__(self, connection: Connection, topics: Sequence[str], *, group: str) -> None:
         self._connection = connection
-        with _translated("connecting", connection):
-            self._client = _consumer(connection, group, max_poll_records=5_000)
+        with translated("connecting", connection):
+            self._client = consumer(connection, group, max_poll_records=5_000)
             found = [(topic, self._client.partitions_for_topic(topic) or set()) for topic in topics]
         self._partitions = [
             TopicPartition(topic, index) for topic, indexes in found for index in sorted(indexes)
@@ -195,43 +224,43 @@ class KafkaTopicReader:
 
     def identity(self, topic: str) -> str:
         """The id that the broker gave the topic: a topic made anew has another."""
-        with _administering(self._connection) as admin:
+        with administering(self._connection) as admin:
             described = admin.describe_topics([topic])[0]
         return str(described["topic_id"]).replace("-", "")
 
     def bounds(self, partition: Partition) -> tuple[int, int]:
         """The first offset that is kept and the next to be written."""
-        key = _key(partition)
-        with _translated("asking for offsets"):
+        key = key_of(partition)
+        with translated("asking for offsets"):
             first = self._client.beginning_offsets([key], timeout_ms=METADATA_TIMEOUT_MS)[key]
             end = self._client.end_offsets([key], timeout_ms=METADATA_TIMEOUT_MS)[key]
         return first, end
 
     def committed(self, partition: Partition) -> int | None:
         """The offset acknowledged last."""
-        with _translated("asking for offsets"):
-            offset: int | None = self._client.committed(_key(partition), timeout_ms=METADATA_TIMEOUT_MS)
+        with translated("asking for offsets"):
+            offset: int | None = self._client.committed(key_of(partition), timeout_ms=METADATA_TIMEOUT_MS)
         return None if offset is None or offset < 0 else offset
 
     def seek(self, partition: Partition, offset: int) -> None:
         """Read on from this offset."""
-        self._client.seek(_key(partition), offset)
+        self._client.seek(key_of(partition), offset)
 
     def poll(self, *, timeout_s: float, max_messages: int) -> list[Message]:
         """What came, in order per partition; empty after the time."""
-        with _translated("polling"):
+        with translated("polling"):
             records = self._client.poll(timeout_ms=int(timeout_s * 1000), max_records=max_messages)
-        return [message for held in records.values() for message in _messages(held)]
+        return [message for held in records.values() for message in messages_of(held)]
 
     def commit(self, offsets: Offsets) -> None:
         """Acknowledge everything before these offsets."""
-        told = {_key(one): OffsetAndMetadata(offset, "", -1) for one, offset in offsets.items()}
-        with _translated("committing"):
+        told = {key_of(one): OffsetAndMetadata(offset, "", -1) for one, offset in offsets.items()}
+        with translated("committing"):
             self._client.commit(told, timeout_ms=COMMIT_TIMEOUT_MS)
 
     def close(self) -> None:
         """Let go of connections."""
-        with _translated("closing"):
+        with translated("closing"):
             self._client.close(autocommit=False, timeout_ms=COMMIT_TIMEOUT_MS)
 
 
@@ -240,9 +269,9 @@ class KafkaMessageSink:
 
     def __init__(self, connection: Connection, *, timeout_s: float = 30.0) -> None:
         self._timeout_s = timeout_s
-        with _translated("connecting", connection):
+        with translated("connecting", connection):
             self._client = KafkaProducer(
-                **_common(connection),
+                **common(connection),
                 linger_ms=5,
                 batch_size=128 * 1024,
                 max_request_size=DEAD_LETTER_MAX_BYTES,
@@ -254,7 +283,7 @@ class KafkaMessageSink:
 
     def send(self, messages: Sequence[Outgoing]) -> None:
         """Return once the log has answered for all of them; `flush` alone would not tell."""
-        with _translated("writing"):
+        with translated("writing"):
             futures = [
                 self._client.send(one.topic, key=one.key, value=one.value, headers=list(one.headers))
                 for one in messages
@@ -264,7 +293,7 @@ class KafkaMessageSink:
 
     def close(self) -> None:
         """Let go of connections."""
-        with _translated("closing"):
+        with translated("closing"):
             self._client.close(timeout=self._timeout_s)
 
 
@@ -279,7 +308,7 @@ def ensure_topics(connection: Connection, names: Sequence[str], *, partitions: i
         Refused: this client may not.
     """
     made = []
-    with _administering(connection) as admin:
+    with administering(connection) as admin:
         there = set(admin.list_topics())
         for name in dict.fromkeys(names):
             if name in there:
@@ -298,7 +327,7 @@ def broker_answers(bootstrap: str, *, timeout_s: float) -> bool:
     """Whether a broker at the address describes its cluster within the time."""
     connection = {"bootstrap_servers": bootstrap.split(","), "bootstrap_timeout_ms": int(timeout_s * 1000)}
     try:
-        with _administering(connection) as admin:
+        with administering(connection) as admin:
             return bool(admin.describe_cluster())
     except (LogUnavailable, Refused):
         return False
@@ -307,92 +336,27 @@ def broker_answers(bootstrap: str, *, timeout_s: float) -> bool:
 class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc] # the client has no types
     """Runs on the client's network thread: it may wait by awaiting, note, and nothing else."""
 
-    def __init__(self, taken: dict[TopicPartition, int], done: Callable[..., Any], budget_s: float) -> None:
-        self._taken, self._done, self._budget_s = taken, done, budget_s
+    def __init__(
+        self,
+        taken: dict[TopicPartition, int],
+        lost: set[TopicPartition],
+        done: Callable[..., Any],
+        budget_s: float,
+    ) -> None:
+        self._taken, self._lost, self._done, self._budget_s = taken, lost, done, budget_s
 
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
         if revoked:  # another gets them when this returns
             await self._done(self._budget_s)
-        await self.on_partitions_lost(revoked)
+        self._note(revoked)
 
     async def on_partitions_lost(self, lost: Sequence[TopicPartition]) -> None:
-        for key in lost:
+        self._lost.update(lost)
+        self._note(lost)
+
+    def _note(self, gone: Sequence[TopicPartition]) -> None:
+        for key in gone:
             self._taken[key] = self._taken.get(key, 0) + 1
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
         pass
-
-
-def _consumer(connection: Connection, group: str, **more: Any) -> Any:
-    """A consumer that acknowledges only when told, starts at the beginning, and makes no topic."""
-    return KafkaConsumer(
-        **_common(connection),
-        group_id=group,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_bytes=FETCH_BYTES,
-        max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
-        fetch_max_wait_ms=100,
-        allow_auto_create_topics=False,
-        **more,
-    )
-
-
-def _key(partition: Partition) -> TopicPartition:
-    return TopicPartition(partition.topic, partition.index)
-
-
-def _messages(records: Sequence[Any]) -> list[Message]:
-    return [
-        Message(
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            key=record.key,
-            value=record.value,
-            headers=tuple((name, bytes(value or b"")) for name, value in record.headers),
-            timestamp_ms=max(0, record.timestamp),
-        )
-        for record in records
-    ]
-
-
-def _common(connection: Connection) -> dict[str, Any]:
-    """What every client is opened with, once somebody is at home.
-
-    A client of kafka-python that finds nobody leaves its sockets open.
-    """
-    options = {"bootstrap_timeout_ms": METADATA_TIMEOUT_MS, "client_id": "uniecs-online", **connection}
-    wait_for_listener(options["bootstrap_servers"], timeout_s=options["bootstrap_timeout_ms"] / 1000)
-    return options
-
-
-@contextmanager
-def _administering(connection: Connection) -> Iterator[Any]:
-    with _translated("asking the broker", connection):
-        admin = KafkaAdminClient(**_common(connection))
-        try:
-            yield admin
-        finally:
-            admin.close()
-
-
-@contextmanager
-def _translated(doing: str, connection: Connection | None = None) -> Iterator[None]:
-    try:
-        yield
-    except (failures.KafkaError, OSError) as error:
-        raise _ours(error, doing, connection) from error
-
-
-def _ours(error: Exception, doing: str, connection: Connection | None = None) -> Exception:
-    """The error of this room that tells what to do; never with a secret in it."""
-    where = f" at {connection['bootstrap_servers']}" if connection else ""
-    said = f"{doing}{where}: {type(error).__name__}: {str(error)[:300]}"
-    if isinstance(error, _LOST):
-        return OwnershipLost(said)
-    if isinstance(error, _NO):
-        return Refused(f"Kafka refused: {said}")
-    # The client tells a refused password as silence.
-    check = "KAFKA_BOOTSTRAP" + (", KAFKA_SASL_*" if connection and "sasl_mechanism" in connection else "")
-    return LogUnavailable(f"Kafka did not answer: {said}; check {check} and that the broker runs")

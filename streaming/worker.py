@@ -7,6 +7,8 @@ Each round, in this order and no other:
    owner; decode the rest; what cannot be read is set aside with its bytes;
 3. apply: one call that decides, embeds and returns once the store has answered;
    while it works, and while store or pictures do not answer, stay in the group;
+   right before it writes the share must be ours, and where it was lost in the very
+   act, what the log says since is applied again;
 4. flush what is set aside, and wait for the log's answer;
 5. acknowledge the offsets, last. A crash before this point brings the batch
    again, which changes nothing: rows are keyed by product and guarded by version.
@@ -16,7 +18,8 @@ The worker keeps nothing between batches. It knows neither Kafka nor Milvus.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
@@ -30,7 +33,7 @@ from product_index.refresh import Receipt, coalesce, joined
 from .batching import Batch, Batcher, Stride, Worked
 from .change_log import ChangeLog, Message, MessageSink, Offsets, Outgoing
 from .dead_letters import cut, dead_letter
-from .errors import LogUnavailable, OwnershipLost, Refused, Unreadable
+from .errors import Evicted, LogUnavailable, OwnershipLost, Refused, Unreadable
 from .events import decode_change
 from .freshness import Arrival
 from .patience import Patience, Stopped
@@ -93,7 +96,8 @@ class Worker:
     Args:
         changes: our share of the log.
         sink: where dead letters go.
-        apply: brings the index up to some changes; returns once the store has answered.
+        apply: brings the index up to some changes; returns once the store has answered. Before and
+            after it writes it asks `changes.check`, or another's newer rows may be lost.
         read: what a message says; None where it asks for nothing.
         arrived: told what became searchable, after the acknowledgement.
         worked: told what each batch took.
@@ -184,17 +188,28 @@ class Worker:
 
     def _work_off(self, batch: Batch, patience: Patience, stop: Callable[[], bool], totals: Totals) -> None:
         watch = _Watch(self._steady_s)
-        batch = self._still_ours(batch)
-        read, skipped, dead = self._decode(batch.messages)
-        watch.lap("decode")
-        receipts, outcomes, unembeddable = self._apply_all(read, patience, stop)
+        while True:
+            batch = self._still_ours(batch)
+            self._changes.hold(batch.offsets)
+            read, skipped, dead = self._decode(batch.messages)
+            watch.lap("decode")
+            try:
+                receipts, outcomes, unembeddable = self._apply_all(read, patience, stop)
+                break
+            except OwnershipLost as error:  # before a write, or in the very act
+                gone = [one for one in read if not self._changes.owns(one.message.source)]
+                self._make_good(gone, str(error), patience, stop)
+            except Stopped:
+                if reason := self._out_of_touch():
+                    self._make_good(read, reason, patience, stop)
+                raise
         searchable_at = self._now()
         watch.lap("apply")
         dead += unembeddable
         if dead:
             patience.until_answered(lambda: self._send(dead), stop)
             watch.lap("set_aside")
-        acknowledged = self._acknowledge(batch.offsets)  # only now
+        acknowledged = self._acknowledge(batch.offsets, read, patience, stop)  # only now
         watch.lap("commit")
         arrivals = [
             Arrival.of(message, change, outcome=outcome, searchable_at=searchable_at)
@@ -228,9 +243,52 @@ class Worker:
         log.info("left_to_new_owner", messages=len(batch.messages) - len(kept))
         return Batch(kept)
 
-    def _acknowledge(self, offsets: Offsets) -> Offsets:
+    def _make_good(
+        self, read: Sequence[_Read], reason: str, patience: Patience, stop: Callable[[], bool]
+    ) -> None:
+        """Where we may have written after the group gave our share away, put right what we wrote over.
+
+        A process that is frozen between the check and the write wakes up and writes.
+        The new owner may have written newer rows by then: what the log says of
+        these products since our batch is applied again, through the same gate, until
+        it says nothing new. Whoever writes meanwhile reads the same log to its end.
+        """
+        self._changes.hold(())
+        ours = {one.change.product_id for one in read}
+        log.warning("perhaps_written_late", reason=reason, products=len(ours))
+        first = {one.message.source: one.message.offset for one in reversed(read)}
+        done = 0
+        while True:
+            later = patience.until_answered(lambda: self._said_since(first, ours), stop)
+            if len(later) == done:
+                return
+            done = len(later)
+            self._apply_or_bisect(later, patience, stop)
+
+    def _out_of_touch(self) -> str:
+        try:
+            self._changes.check()
+        except (OwnershipLost, LogUnavailable) as error:
+            return str(error)
+        return ""
+
+    def _said_since(self, offsets: Offsets, product_ids: Collection[str]) -> list[ProductChange]:
+        found = []
+        for message in (one for page in self._changes.since(offsets) for one in page):
+            with suppress(Unreadable):
+                change = self._read(message)
+                if change is not None and change.product_id in product_ids:
+                    found.append(change)
+        return found
+
+    def _acknowledge(
+        self, offsets: Offsets, read: Sequence[_Read], patience: Patience, stop: Callable[[], bool]
+    ) -> Offsets:
         try:
             self._changes.commit(offsets)
+        except Evicted as error:  # the broker's word: when we wrote, the share may have been another's
+            self._make_good(read, str(error), patience, stop)
+            return {}
         except (OwnershipLost, LogUnavailable) as error:
             # What was done is harmless to do again: by the new owner, or with the next batch.
             log.warning("not_acknowledged", reason=str(error))

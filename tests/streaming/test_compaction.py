@@ -126,3 +126,16 @@ def test_a_mark_that_is_lost_is_noticed_although_all_files_are_joined(tmp_path: 
 
     with pytest.raises(ArchiveError, match="is missing, but"):
         archive(topics, tmp_path)
+
+
+def test_files_of_an_earlier_release_are_joined_with_newer_ones(tmp_path: Path) -> None:
+    """What exposures have learnt to say since is null there."""
+    filled(tmp_path, rows=40)
+    since = ["would_change_pool", "depth_of_first_change", "teams", "team_weights"]
+    for file in files(tmp_path)[::2]:
+        table = pq.ParquetFile(file).read()
+        pq.write_table(table.drop_columns(since), file)
+    compact(tmp_path, keep_day=NO_DAY)
+
+    assert sorted(f"e{n}" for n in range(40)) == sorted(archived(tmp_path))
+    assert all(set(since) <= set(pq.read_schema(file).names) for file in files(tmp_path))

@@ -1,0 +1,108 @@
+"""How every Kafka client of this room is opened, what it brings, and its errors in our words."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import errors as failures
+
+from .addresses import wait_for_listener
+from .change_log import Message, Partition
+from .errors import Evicted, LogUnavailable, Refused
+
+Connection = Mapping[str, Any]  # what every client of ours is opened with: addresses and security
+
+METADATA_TIMEOUT_MS = 20_000
+# Of all partitions together, and of each; one larger message comes alone. The rest waits at the broker.
+FETCH_BYTES, PARTITION_FETCH_BYTES = 16 * 2**20, 4 * 2**20
+
+# fmt: off
+LOST = (
+    failures.IllegalStateError, failures.CommitFailedError, failures.IllegalGenerationError,
+    failures.UnknownMemberIdError, failures.FencedInstanceIdError,
+)
+NO = (
+    failures.AuthorizationError, failures.KafkaConfigurationError, failures.MessageSizeTooLargeError,
+    failures.RecordListTooLargeError, failures.SaslAuthenticationFailedError,
+)
+# fmt: on
+
+
+def consumer(connection: Connection, group: str, **more: Any) -> Any:
+    """A consumer that acknowledges only when told, starts at the beginning, and makes no topic."""
+    return KafkaConsumer(
+        **common(connection),
+        group_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_bytes=FETCH_BYTES,
+        max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
+        fetch_max_wait_ms=100,
+        allow_auto_create_topics=False,
+        **more,
+    )
+
+
+def key_of(partition: Partition) -> TopicPartition:
+    """A partition as the client names it."""
+    return TopicPartition(partition.topic, partition.index)
+
+
+def messages_of(records: Sequence[Any]) -> list[Message]:
+    """Records of the client as messages."""
+    return [
+        Message(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            key=record.key,
+            value=record.value,
+            headers=tuple((name, bytes(value or b"")) for name, value in record.headers),
+            timestamp_ms=max(0, record.timestamp),
+        )
+        for record in records
+    ]
+
+
+def common(connection: Connection) -> dict[str, Any]:
+    """What every client is opened with, once somebody is at home.
+
+    A client of kafka-python that finds nobody leaves its sockets open.
+    """
+    options = {"bootstrap_timeout_ms": METADATA_TIMEOUT_MS, "client_id": "uniecs-online", **connection}
+    wait_for_listener(options["bootstrap_servers"], timeout_s=options["bootstrap_timeout_ms"] / 1000)
+    return options
+
+
+@contextmanager
+def administering(connection: Connection) -> Iterator[Any]:
+    """A client that asks about topics; closed at the end."""
+    with translated("asking the broker", connection):
+        admin = KafkaAdminClient(**common(connection))
+        try:
+            yield admin
+        finally:
+            admin.close()
+
+
+@contextmanager
+def translated(doing: str, connection: Connection | None = None) -> Iterator[None]:
+    """The client's errors become ours."""
+    try:
+        yield
+    except (failures.KafkaError, OSError) as error:
+        raise in_our_words(error, doing, connection) from error
+
+
+def in_our_words(error: Exception, doing: str, connection: Connection | None = None) -> Exception:
+    """The error of this room that tells what to do; never with a secret in it."""
+    where = f" at {connection['bootstrap_servers']}" if connection else ""
+    said = f"{doing}{where}: {type(error).__name__}: {str(error)[:300]}"
+    if isinstance(error, LOST):
+        return Evicted(said)
+    if isinstance(error, NO):
+        return Refused(f"Kafka refused: {said}")
+    # The client tells a refused password as silence.
+    check = "KAFKA_BOOTSTRAP" + (", KAFKA_SASL_*" if connection and "sasl_mechanism" in connection else "")
+    return LogUnavailable(f"Kafka did not answer: {said}; check {check} and that the broker runs")
