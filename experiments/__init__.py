@@ -15,12 +15,14 @@ kafka_log     its end in Kafka (json_lines_log: in files)
 planning      a definition from a few words (plan_files writes and signs it)
 signing       what was signed before the start, held against what is there now
 unit_query    the one query: logs to one row per unit (part_query cuts them finer)
+dialects      the same for Spark, by SQLGlot
 warehouse     runs it (DuckDB; part_scan the finer cuts, moment_query the moments)
 metrics       what is kept of the logs: moments and counts (buckets: by hash, to be split again)
 inference     differences, intervals, p-values
 sequential    how strict a look must be
 trust         may these numbers be believed at all (trust_cuts, trust_numbers)
 verdict       ship, hold, stop or broken
+audit         a bootstrap over buckets, held against the formulas
 findings      what explains a result and decides nothing:
               triggers, attribution, novelty, clusters (by the delta method: delta), outlook, bayes
 analysis      all of it, as plain JSON
@@ -30,7 +32,7 @@ weekly        from logs to the page, for a schedule or a command
 And for any table, without a definition:
 
 formula       metrics written on one line
-table         a table to moments per variant (table_input is its door, quantiles beside it)
+table         a table to moments per variant (table_input its door, table_moments its one pass, quantiles)
 adjustment    CUPED: what was there before, taken out
 exact         rare counts
 table_trust   the same questions, as far as a table can answer
