@@ -41,9 +41,7 @@ from streaming.kafka import KafkaMessageSink, broker_answers, ensure_topics
 
 TOPIC, ALIAS, GROUP = "product-changes", "products", "chaos"
 PARTITIONS = 4
-SETTLE_TIMEOUT_S = 180.0
-SESSION_S = 6
-BROKER_START_S = 90.0
+SETTLE_TIMEOUT_S, BROKER_START_S, SESSION_S = 180.0, 90.0, 6
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 WORDS = ("red", "blue", "green", "mug", "cup", "lamp", "oak", "steel", "wool", "small", "large")
 
