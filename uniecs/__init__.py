@@ -16,4 +16,6 @@ promotion                        whether a new model may take the place of the o
 judge                            the scenarios of a model in training
 export, model_folder             the three ONNX graphs and the record that names them
 runtime, kept                    onnxruntime serving them (no torch)
+batched, several_pictures        rows that share runs; pictures that share tokens
+quantize                         a copy with 8-bit weights
 """

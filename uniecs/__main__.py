@@ -1,4 +1,4 @@
-"""python -m uniecs train | embed | evaluate | export."""
+"""python -m uniecs train | embed | evaluate | export | quantize."""
 
 import json
 import os
@@ -27,6 +27,10 @@ Threads = Annotated[
     int | None, typer.Option(min=1, help="rows side by side; the CPU count, at most 4, if not said")
 ]
 Provider = Annotated[str, typer.Option(help="cpu, or cuda where there is one")]
+RowsARun = Annotated[
+    int,
+    typer.Option(min=1, help="rows that share a run; over 1 pays on an accelerator, and costs equal bits"),
+]
 
 
 @app.command()
@@ -35,15 +39,22 @@ def train(
     output: Annotated[Path, typer.Option(help="the folder to export into; work files go to its training/")],
     resume: Annotated[bool, typer.Option(help="go on from the checkpoint in output/training")] = False,
 ) -> None:
-    """Train a model by a recipe, export it, and print its nine scenarios."""
+    """Train a model by a recipe, export it, and print its nine scenarios; under torchrun, together."""
+    from .crew import join_crew  # torch: only for those who train
     from .recipe import read_recipe
-    from .train import train as run  # torch: only for those who train
+    from .train import train as run
 
     settings = read_recipe(recipe)
-    with _progress(TextColumn("{task.fields[terms]}")) as bars:
-        trained = run(settings, output, resume=resume, watcher=_Bars(bars, settings.steps))
-    _print_scenarios(trained.scenarios)
-    typer.echo(f"{trained.model_id} after {trained.steps} steps in {output}")
+    crew = join_crew(os.environ, settings.device)
+    try:
+        with _progress(TextColumn("{task.fields[terms]}"), shown=crew.leads) as bars:
+            watcher = _Bars(bars, settings.steps)
+            trained = run(settings, output, resume=resume, watcher=watcher, crew=crew)
+    finally:
+        crew.part()
+    if crew.leads:
+        _print_scenarios(trained.scenarios)
+        typer.echo(f"{trained.model_id} after {trained.steps} steps in {output}")
 
 
 @app.command()
@@ -53,12 +64,13 @@ def embed(
     output: Annotated[Path, typer.Option(help="the .npy file to write: float32 (rows, D), unit vectors")],
     threads: Threads = None,
     provider: Provider = "cpu",
+    rows_a_run: RowsARun = 1,
 ) -> None:
     """Embed rows into unit vectors, in row order."""
     from .runtime import Runtime
 
     rows = read_items(input)
-    runtime = Runtime(model, threads=threads, provider=_provider(provider))
+    runtime = Runtime(model, threads=threads, provider=_provider(provider), rows_a_run=rows_a_run)
     vectors = np.empty((len(rows), runtime.dimension), dtype=np.float32)
     at = 0
     with _progress() as bars:
@@ -115,6 +127,17 @@ def export(
     typer.echo(f"{export_checkpoint(checkpoint, output)} in {output}")
 
 
+@app.command()
+def quantize(
+    model: Model,
+    output: Annotated[Path, typer.Option(help="the folder to write the 8-bit copy into")],
+) -> None:
+    """Write a copy with 8-bit weights: smaller, and a vector space of its own."""
+    from .quantize import quantize_model
+
+    typer.echo(f"{quantize_model(model, output)} in {output}")
+
+
 class _Bars:
     """Shows a run as two progress bars and its loss terms."""
 
@@ -137,9 +160,9 @@ class _Bars:
             )
 
 
-def _progress(*more: TextColumn) -> Progress:
+def _progress(*more: TextColumn, shown: bool = True) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, *more, console=Console(stderr=True))
+    return Progress(*columns, *more, console=Console(stderr=True), disable=not shown)
 
 
 def _print_scenarios(scenarios: Sequence[Scenario]) -> None:

@@ -12,7 +12,7 @@ with a new title costs no vision pass.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +21,13 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .batched import Side, run_fusions, run_texts
 from .errors import EmptyRow, InvalidConfig, InvalidModel, InvalidRows, UnreadablePicture
 from .kept import Kept
 from .model_folder import GRAPHS, read_model_folder
 from .preprocess import PREPROCESS_VERSION, Pixels, read_picture
 from .rows import Item
+from .several_pictures import share_tokens
 from .tokenizer import Ids
 
 Vectors = NDArray[np.float32]
@@ -43,10 +45,20 @@ ROWS_AT_ONCE = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What is embedded: a text, an encoded picture file, or both."""
+    """What is embedded: a text, an encoded picture file, or both.
+
+    Attributes:
+        more: further pictures of the same thing; they share the tokens of one.
+    """
 
     text: str | None = None
     picture: bytes | None = None
+    more: tuple[bytes, ...] = ()
+
+    @property
+    def pictures(self) -> tuple[bytes, ...]:
+        """All pictures, the main one first."""
+        return self.more if self.picture is None else (self.picture, *self.more)
 
 
 class Runtime:
@@ -56,23 +68,29 @@ class Runtime:
         folder: as written by `python -m uniecs train` or `export`.
         threads: rows embedded side by side; None takes the CPU count, at most 4.
         provider: "cpu", or "cuda" where onnxruntime offers it.
+        rows_a_run: over 1, rows of like length share runs; a row's last bits then depend on them.
 
     Raises:
         InvalidModel: a file is missing, damaged, or of another preprocessing.
         InvalidConfig: the provider is not there, or threads is under 1.
     """
 
-    def __init__(self, folder: Path, *, threads: int | None = None, provider: Provider = "cpu") -> None:
+    def __init__(
+        self, folder: Path, *, threads: int | None = None, provider: Provider = "cpu", rows_a_run: int = 1
+    ) -> None:
+        if rows_a_run < 1:
+            raise InvalidConfig(f"rows_a_run is {rows_a_run}, must be at least 1")
         if threads is not None and threads < 1:
             raise InvalidConfig(f"threads is {threads}, must be at least 1")
         whole = read_model_folder(folder)
         self.config = whole.config
         self.model_id = f"uniecs-{whole.fingerprint[:12]}"
-        self._reader = whole.reader
-        self.preprocess_version = f"{PREPROCESS_VERSION}+{self._reader.version}"
+        self.reader = whole.reader
+        self.preprocess_version = f"{PREPROCESS_VERSION}+{self.reader.version}"
         self.dimension = self.config.width
         self.image_passes = 0
         self.text_passes = 0
+        self._rows_a_run = rows_a_run
         self._threads = threads or min(4, os.cpu_count() or 1)
         self._image, self._text, self._fusion = (_open(folder / name, provider) for name in GRAPHS)
         self._kept: Kept[Vectors] = Kept(KEPT_PICTURES)
@@ -108,10 +126,16 @@ class Runtime:
             yield self._embed_named(named)
 
     def embed_numbers(self, pixels: Pixels | None, ids: Ids | None) -> NDArray[np.float32]:
-        """Return the vector of one prepared row; the graphs and nothing else."""
-        image = self._no_side if pixels is None else _side(self._run_image(pixels))
-        text = self._no_side if ids is None else self._run_text(ids)
-        return self._fuse(image, text)
+        """Return the vector of one prepared row."""
+        vector: Vectors = self.embed_prepared([pixels], [ids])[0]
+        return vector
+
+    def embed_prepared(self, pixels: Sequence[Pixels | None], ids: Sequence[Ids | None]) -> Vectors:
+        """Return the vectors of prepared rows; the graphs and nothing else, no cache either."""
+        shown = {at: each for at, each in enumerate(pixels) if each is not None}
+        tokens = dict(zip(shown, self._run_images(list(shown.values())), strict=True))
+        sides = [_side(tokens[at]) if at in tokens else self._no_side for at in range(len(pixels))]
+        return self._finish(sides, ids)
 
     def check_picture(self, picture: bytes) -> None:
         """Return if the picture can be read; what was decoded for that waits for `embed`.
@@ -131,43 +155,72 @@ class Runtime:
             raise InvalidRows(f"{where}: {error.reason}") from error
 
     def _embed_some(self, rows: Sequence[Row], *, first: int) -> Vectors:
-        digests = [hashlib.sha256(row.picture).digest() if row.picture is not None else None for row in rows]
+        digests = [[hashlib.sha256(each).digest() for each in row.pictures] for row in rows]
         tokens: dict[bytes, Vectors] = {}
-        unseen: dict[bytes, int] = {}  # digest -> the first row that shows it
-        for at, (row, digest) in enumerate(zip(rows, digests, strict=True)):
-            if row.picture is None and not (row.text and row.text.strip()):
+        unseen: dict[bytes, tuple[int, bytes]] = {}  # digest -> the first row that shows it, and the picture
+        for at, row in enumerate(rows):
+            if not row.pictures and not (row.text and row.text.strip()):
                 raise EmptyRow(f"row {first + at}: has neither text nor picture; give at least one")
-            if digest is None or digest in tokens or digest in unseen:
-                continue
-            kept = self._kept.get(digest)
-            if kept is None:
-                unseen[digest] = at
-            else:
-                tokens[digest] = kept
-
-        def look(digest: bytes) -> Vectors:
-            pixels = self._ready.take(digest)
-            if pixels is not None:
-                return self._run_image(pixels)
-            at = unseen[digest]
-            try:
-                return self._run_image(read_picture(rows[at].picture or b"", side_px=self.config.side_px))
-            except UnreadablePicture as error:
-                raise UnreadablePicture(error.reason, row=first + at) from error
-
-        for digest, seen in zip(unseen, self._side_by_side(look, list(unseen)), strict=True):
+            for digest, picture in zip(digests[at], row.pictures, strict=True):
+                if digest not in tokens and digest not in unseen:
+                    kept = self._kept.get(digest)
+                    if kept is None:
+                        unseen[digest] = at, picture
+                    else:
+                        tokens[digest] = kept
+        for digest, seen in zip(unseen, self._look(unseen, first), strict=True):
             tokens[digest] = seen
             self._kept.put(digest, seen)
         self.image_passes += len(unseen)
         self.text_passes += sum(1 for row in rows if row.text and row.text.strip())
+        images = [
+            _side(share_tokens([tokens[digest] for digest in own])) if own else self._no_side
+            for own in digests
+        ]
+        return self._finish(
+            images, [self.reader.ids(row.text) if row.text and row.text.strip() else None for row in rows]
+        )
+
+    def _look(self, unseen: Mapping[bytes, tuple[int, bytes]], first: int) -> list[Vectors]:
+        """Return the tokens of pictures that were not seen before, in order."""
+
+        def read(digest: bytes) -> Pixels:
+            pixels = self._ready.take(digest)
+            if pixels is not None:
+                return pixels
+            at, picture = unseen[digest]
+            try:
+                return read_picture(picture, side_px=self.config.side_px)
+            except UnreadablePicture as error:
+                raise UnreadablePicture(error.reason, row=first + at) from error
+
+        if self._rows_a_run == 1:  # decoded and looked at on the same thread
+            return self._side_by_side(lambda digest: self._run_image(read(digest)[None]), list(unseen))
+        return self._run_images(self._side_by_side(read, list(unseen)))
+
+    def _run_images(self, pixels: list[Pixels]) -> list[Vectors]:
+        if self._rows_a_run == 1:
+            return self._side_by_side(lambda each: self._run_image(each[None]), pixels)
+        parts = [pixels[at : at + self._rows_a_run] for at in range(0, len(pixels), self._rows_a_run)]
+        return [row[None] for part in parts for row in self._run_image(np.stack(part))]
+
+    def _finish(self, images: Sequence[Side], ids: Sequence[Ids | None]) -> Vectors:
+        """Read the texts, and fuse."""
+        if self._rows_a_run > 1:
+            read = {at: each for at, each in enumerate(ids) if each is not None}
+            sides = run_texts(list(read.values()), self._run_text, most=self._rows_a_run)
+            words = dict(zip(read, sides, strict=True))
+            rows = [(image, words.get(at, self._no_side)) for at, image in enumerate(images)]
+            return run_fusions(rows, self._fuse, most=self._rows_a_run)
 
         def finish(at: int) -> Vectors:
-            digest, text = digests[at], rows[at].text
-            image = self._no_side if digest is None else _side(tokens[digest])
-            words = self._run_text(self._reader.ids(text)) if text and text.strip() else self._no_side
-            return self._fuse(image, words)
+            own = ids[at]
+            vector: Vectors = self._fuse(
+                images[at], self._no_side if own is None else self._run_text(own[None])
+            )[0]
+            return vector
 
-        return np.stack(self._side_by_side(finish, list(range(len(rows)))))
+        return np.stack(self._side_by_side(finish, list(range(len(images)))))
 
     def _side_by_side(self, work: Callable[[One], Other], on: list[One]) -> list[Other]:
         if len(on) < 2 or self._threads == 1:
@@ -177,26 +230,23 @@ class Runtime:
             return list(pool.map(work, on))
 
     def _run_image(self, pixels: Pixels) -> Vectors:
-        return np.asarray(self._image.run(["tokens"], {"pixels": pixels[None]})[0])
+        return np.asarray(self._image.run(["tokens"], {"pixels": pixels})[0])
 
-    def _run_text(self, ids: Ids) -> "_Side":
-        tokens, mask = self._text.run(["tokens", "mask"], {"ids": ids[None]})
-        return tokens, mask, np.array([True])
+    def _run_text(self, ids: Ids) -> Side:
+        tokens, mask = self._text.run(["tokens", "mask"], {"ids": ids})
+        return tokens, mask, np.ones(len(tokens), dtype=np.bool_)
 
-    def _fuse(self, image: "_Side", text: "_Side") -> NDArray[np.float32]:
+    def _fuse(self, image: Side, text: Side) -> Vectors:
         names = ("image_tokens", "image_mask", "image_present", "text_tokens", "text_mask", "text_present")
-        vector = np.asarray(self._fusion.run(["vector"], dict(zip(names, image + text, strict=True)))[0][0])
-        if not np.isfinite(vector).all():
+        vectors = np.asarray(self._fusion.run(["vector"], dict(zip(names, image + text, strict=True)))[0])
+        if not np.isfinite(vectors).all():
             raise InvalidModel(
                 f"model {self.model_id} gives a vector that is not finite; train or fetch it again"
             )
-        return vector
+        return vectors
 
 
-_Side = tuple[Vectors, NDArray[np.bool_], NDArray[np.bool_]]
-
-
-def _side(tokens: Vectors, *, present: bool = True) -> _Side:
+def _side(tokens: Vectors, *, present: bool = True) -> Side:
     return tokens, np.full(tokens.shape[:2], present), np.array([present])
 
 
