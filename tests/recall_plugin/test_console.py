@@ -182,8 +182,7 @@ def test_the_kill_switch_and_the_ramp_need_the_token(page: Any, environment: Env
 
 
 @needs_browser
-@pytest.mark.parametrize("width", [360, 768, 1440])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (768, "light"), (1440, "dark")])
 def test_it_fits_narrow_and_wide_light_and_dark(browser: Any, url: str, width: int, scheme: str) -> None:
     """Nothing runs out of the window, and text can be told from its ground."""
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)

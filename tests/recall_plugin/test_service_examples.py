@@ -36,12 +36,12 @@ def url(log: InMemoryEventLog) -> Iterator[str]:
         yield url
 
 
-def call(language: str, url: str, unit: str) -> list[str]:
+def call(language: str, url: str, unit: str, *, base_ms: int) -> list[str]:
     """What the caller would serve, by its standard output."""
     if shutil.which(language) is None:
         pytest.skip(f"no {language} on the PATH")
     # The base takes its time, and the join has all of it: what is tested here is not about time.
-    command = [*CALLERS[language], url, ODD, unit, f"a,b,{ODD}", "1000"]
+    command = [*CALLERS[language], url, ODD, unit, f"a,b,{ODD}", str(base_ms)]
     patient = os.environ | {"RECALL_JOIN_MS": "30000"}
     done = subprocess.run(command, capture_output=True, timeout=120, encoding="utf-8", env=patient)
     assert 0 == done.returncode, done.stderr
@@ -53,18 +53,22 @@ def call(language: str, url: str, unit: str) -> list[str]:
 def test_a_caller_serves_its_own_with_what_was_recalled(
     url: str, log: InMemoryEventLog, language: str
 ) -> None:
-    """Begun before the base, joined after it; in control nothing but its own."""
+    """Begun before the base, joined after it."""
     seen = len(log.exposures)
 
-    assert ["a", "b", ODD, "new"] == call(language, url, TREATED)
-    assert ["a", "b", ODD] == call(language, url, UNTREATED)
-    assert [ODD, ODD] == [exposure.query for exposure in log.exposures[seen:]]
+    assert ["a", "b", ODD, "new"] == call(language, url, TREATED, base_ms=1_000)
+    assert [ODD] == [exposure.query for exposure in log.exposures[seen:]]
+
+
+def test_in_control_a_caller_serves_nothing_but_its_own(url: str) -> None:
+    """As the service answers it."""
+    assert ["a", "b", ODD] == call("node", url, UNTREATED, base_ms=0)
 
 
 @pytest.mark.parametrize("language", CALLERS)
 def test_without_the_service_a_caller_serves_its_own(language: str) -> None:
     """As if nothing had been asked."""
-    assert ["a", "b", ODD] == call(language, f"http://127.0.0.1:{free_port()}", TREATED)
+    assert ["a", "b", ODD] == call(language, f"http://127.0.0.1:{free_port()}", TREATED, base_ms=0)
 
 
 def test_a_shop_shows_both_and_logs_the_click(url: str, log: InMemoryEventLog, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from schemathesis import checks
 
 from tests.recall_plugin.serving import ASKED, PACKAGED, STEERING, app_of, serving
 
-EXAMPLES = 12
+EXAMPLES = 8
 # The document says what a body may be; a rule across its fields (text or image) is refused with
 # 422 all the same, so "what the schema allows is accepted" cannot be asked of it.
 CHECKS = [
