@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from uniecs.config import ModelConfig, Recipe  # noqa: E402 - after the skip
+from uniecs.config import LossConfig, ModelConfig, Recipe  # noqa: E402 - after the skip
 from uniecs.errors import InvalidRows, TrainingStopped  # noqa: E402
 from uniecs.runtime import Row, Runtime  # noqa: E402
 from uniecs.train import Silent, train  # noqa: E402
@@ -95,3 +95,35 @@ def test_a_missing_picture_is_named_with_its_line(recipe: Recipe, tmp_path: Path
     (tmp_path / "blue.png").unlink()
     with pytest.raises(InvalidRows, match=r"line 3: query: picture .*blue.png cannot be opened"):
         train(recipe, tmp_path / "model")
+
+
+def test_a_run_that_no_longer_improves_ends_with_its_best_weights(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Patience counts validations; what is exported is the best of them, not the last."""
+    exported = []
+    monkeypatch.setattr("uniecs.train.export_model", lambda model, _: exported.append(model) or "uniecs-x")
+    # At such a rate nothing is learned: the first validation stays the best.
+    recipe = replace(recipe, steps=50, validate_every=2, patience=3, learning_rate=1e-12)
+    trained = train(recipe, tmp_path / "model")
+    best = torch.load(tmp_path / "model" / "training" / "best.pt", weights_only=True)
+    kept = best["states"]["model"]["fusion.types"]
+
+    assert 8 == trained.steps  # the first and three more
+    assert 2 == best["step"]
+    assert torch.equal(kept, exported[0].fusion.types.detach())
+
+
+def test_stage_one_aligns_before_fusion_learns(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log says which stage a step was of, and the rate warms up again for the second."""
+    monkeypatch.setattr("uniecs.train.export_model", lambda *_: "uniecs-x")
+    loss = LossConfig(objective="beyond_text")
+    train(replace(recipe, stage_one=0.5, loss=loss, validation=None), tmp_path / "model")
+    log = log_of(tmp_path / "model")
+
+    assert [1, 1, 1, 2, 2, 2] == [line["stage"] for line in log]
+    assert {"align"} == {name for name in log[0] if name in ("align", "fused")}
+    assert {"align", "fused"} == {name for name in log[5] if name in ("align", "fused")}
+    assert log[3]["learning_rate"] > log[2]["learning_rate"]
