@@ -155,7 +155,7 @@ def test_the_answer_does_not_wait_for_it(how: str) -> None:
     ("one", "other", "expected"),
     [
         ("abc", "abc", None),
-        ("abc", "abd", 3),
+        ("abc", "abx", 3),
         ("abc", "ab", 3),
         ("", "a", 1),
         ("", "", None),
