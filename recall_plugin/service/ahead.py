@@ -2,7 +2,7 @@
 
     POST /recall/ahead {text, unit_id, session_id, query_id}   at once
     ... the host computes its base ...
-    POST /recall {query_id, base, ...}                         takes what is ready
+    POST /recall {query_id, base, ...}                         takes what is ready, and RECALL_GRACE_MS later
 
 What is begun and never joined is given up after the budget: no evidence about
 any channel, and nothing is logged.
@@ -74,7 +74,6 @@ class AheadTable:
             unit_id=unit_id,
             session_id=session_id,
             query_id=query_id,
-            grace_ms=0,
             attributes=attributes,
             override=override,
         )

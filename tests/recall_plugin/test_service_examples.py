@@ -32,7 +32,7 @@ def log() -> InMemoryEventLog:
 
 @pytest.fixture(scope="module")
 def url(log: InMemoryEventLog) -> Iterator[str]:
-    with serving(app_of(finds("new", "b", ODD), log=log)) as url:
+    with serving(app_of(finds("new", "b", ODD), log=log, environment={"grace_ms": 10_000})) as url:
         yield url
 
 
@@ -94,7 +94,7 @@ def test_a_shop_shows_both_and_logs_the_click(url: str, log: InMemoryEventLog, t
                 browser.cookies.set("shopper", TREATED)
                 pages: list[str] = []
 
-                def has_new() -> bool:  # its base takes no time, so the channel is in time only now and then
+                def has_new() -> bool:  # its base takes no time, so recall is begun in time only now and then
                     pages.append(browser.get("/", params={"q": "mug"}).text)
                     return "id=new" in pages[-1]
 

@@ -36,7 +36,7 @@ def log() -> InMemoryEventLog:
 
 @pytest.fixture(scope="module")
 def client(channel: Says, log: InMemoryEventLog) -> Iterator[httpx.Client]:
-    with client_of(channel, log=log) as made:
+    with client_of(channel, log=log, environment={"grace_ms": 10_000}) as made:
         yield made
 
 
