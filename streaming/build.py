@@ -119,7 +119,8 @@ def open_worker(
     index = read_index_settings()
     with ExitStack() as closing:
         encoder = index_build.build_encoder(index)
-        pictures = index_build.build_pictures(index)
+        patience = {"picture_patience_s": settings.consumer_picture_patience_s}
+        pictures = index_build.build_pictures(index.model_copy(update=patience))
         database = index_build.build_database(index)
         closing.callback(database.close)
         ensure_topics(settings, [settings.changes_topic, settings.changes_topic + SUFFIX])

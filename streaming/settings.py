@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     consumer_session_timeout_s: float = Field(default=10.0, ge=6.0, le=300.0)
     # A member that does not poll for so long loses its partitions; a slow batch is no reason, see patience.
     consumer_max_poll_interval_s: float = Field(default=300.0, ge=6.0, le=3600.0)
+    # A picture's host that is away is waited for so long, and the whole stream with it; the nightly
+    # rebuild has more patience (PICTURE_PATIENCE_S), and asks again for what was missing.
+    consumer_picture_patience_s: float = Field(default=60.0, ge=0.0, le=3600.0)
     archive_group: str = "uniecs-archive"
     # Of topics that are missing and made by us; one consumer at most per partition.
     topic_partitions: int = Field(default=6, ge=1, le=1000)
