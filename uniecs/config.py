@@ -17,6 +17,7 @@ Sees = Literal["both", "text", "image"]
 Stem = Literal["plain", "residual"]
 Weighting = Literal["static", "ema_scale", "uncertainty", "dwa"]
 Objective = Literal["uniecs", "beyond_text", "two_tower", "reference"]
+Augmentation = Literal["mild", "strong"]
 Device = Literal["cpu", "cuda"]
 Precision = Literal["float32", "bfloat16"]
 Record = TypeVar("Record")
@@ -159,6 +160,7 @@ class Recipe:
     patience: int = 0  # validations without a better recall before a run ends; 0 never ends it
     tower_rate: float = 1.0  # times the learning rate, for both towers; 0 leaves them as they came
     parts: int = 1  # of a batch: only one part's activations are held at a time
+    augmentation: Augmentation = "mild"
     device: Device = "cpu"
     precision: Precision = "float32"
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -177,7 +179,7 @@ class Recipe:
             not self.patience or self.validation is not None,
             f"patience is {self.patience}, but [data] has no 'validation' to be patient with; name one",
         )
-        _one_of(self, device=Device, precision=Precision)
+        _one_of(self, device=Device, precision=Precision, augmentation=Augmentation)
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values, for a log or a comparison."""

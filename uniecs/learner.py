@@ -123,7 +123,7 @@ class Learner:
             (recipe.seed * 1_000_003 + step) * 1_009 + part if part else recipe.seed * 1_000_003 + step
         )
         with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-            return views(self.model, batches, drop=recipe.modality_dropout)
+            return views(self.model, batches, drop=recipe.modality_dropout, augmentation=recipe.augmentation)
 
     def _loss(
         self, asked: Side, offered: Side, marks: Marks, stage: int, step: int

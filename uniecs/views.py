@@ -10,19 +10,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .config import Augmentation
 from .fusion import Fused
 from .losses import Side
 from .model import UniECS
 from .pairs import Batch
 
 
-def views(model: UniECS, batches: Sequence[Batch], *, drop: float = 0.0) -> list[Side]:
+def views(
+    model: UniECS, batches: Sequence[Batch], *, drop: float = 0.0, augmentation: Augmentation = "mild"
+) -> list[Side]:
     """Encode batches in their three views.
 
     Args:
         model: in training mode, pictures are also augmented.
         batches: each becomes one side.
         drop: the chance that one modality of a sample is hidden from its view of both.
+        augmentation: how far pictures are changed in training.
     """
     device = model.device
     pixels = torch.from_numpy(np.concatenate([batch.pixels for batch in batches])).to(device)
@@ -35,7 +39,7 @@ def views(model: UniECS, batches: Sequence[Batch], *, drop: float = 0.0) -> list
             has_text & (model.config.sees == "text"),
         )
     if model.training:
-        pixels = augment(pixels)
+        pixels = augment(pixels) if augmentation == "mild" else augment_strongly(pixels)
     rows = len(pixels)
     image = model.image(pixels, has_image)
     text = model.text(ids, has_text)
@@ -65,15 +69,39 @@ def augment(pixels: Tensor) -> Tensor:
     mirror = torch.where(torch.rand(rows, device=device) < 0.5, -1.0, 1.0)
     shift = (torch.rand(rows, 2, device=device) - 0.5) * 0.2
     none = torch.zeros(rows, device=device)
-    frames = torch.stack(
-        [torch.stack([scale * mirror, none, shift[:, 0]], 1), torch.stack([none, scale, shift[:, 1]], 1)], 1
-    )  # (B, 2, 3)
-    planes = pixels.permute(0, 3, 1, 2).float()  # (B, 3, S, S)
-    grid = torch.nn.functional.affine_grid(frames, list(planes.shape), align_corners=False)
-    planes = torch.nn.functional.grid_sample(planes, grid, padding_mode="border", align_corners=False)
+    planes = _framed(pixels, [scale * mirror, none, shift[:, 0]], [none, scale, shift[:, 1]])
     light = 0.85 + 0.3 * torch.rand(rows, 1, 1, 1, device=device)
-    planes = (planes * light + 20 * (torch.rand(rows, 1, 1, 1, device=device) - 0.5)).clamp(0, 255)
-    return planes.permute(0, 2, 3, 1).round().to(torch.uint8)
+    return _pixels(planes * light + 20 * (torch.rand(rows, 1, 1, 1, device=device) - 0.5))
+
+
+def augment_strongly(pixels: Tensor) -> Tensor:
+    """For few photos and many epochs: also turn, stretch, crop to a half, change contrast, tint a little."""
+    rows, device = len(pixels), pixels.device
+
+    def chance(low: float, high: float, *more: int) -> Tensor:
+        return low + (high - low) * torch.rand(rows, *more, device=device)
+
+    scale, stretch, turn = chance(0.5, 1.0), torch.exp(chance(-0.2, 0.2)), chance(-0.4, 0.4)
+    mirror = torch.where(torch.rand(rows, device=device) < 0.5, -1.0, 1.0)
+    room = 1.05 - scale  # how far the frame may be moved without leaving the picture
+    right, down = chance(-1, 1) * room, chance(-1, 1) * room
+    cos, sin = scale * torch.cos(turn), scale * torch.sin(turn)
+    planes = _framed(pixels, [cos * stretch * mirror, -sin, right], [sin * mirror, cos / stretch, down])
+    grey = planes.mean((1, 2, 3), keepdim=True)
+    planes = (planes - grey) * chance(0.7, 1.3, 1, 1, 1) + grey
+    return _pixels(planes * chance(0.75, 1.25, 1, 1, 1) * chance(0.92, 1.08, 3, 1, 1))
+
+
+def _framed(pixels: Tensor, across: Sequence[Tensor], down: Sequence[Tensor]) -> Tensor:
+    """Look at pictures (B, S, S, 3) through affine frames; each row is three numbers a sample."""
+    frames = torch.stack([torch.stack(list(across), 1), torch.stack(list(down), 1)], 1)  # (B, 2, 3)
+    planes = pixels.permute(0, 3, 1, 2).float()
+    grid = torch.nn.functional.affine_grid(frames, list(planes.shape), align_corners=False)
+    return torch.nn.functional.grid_sample(planes, grid, padding_mode="border", align_corners=False)
+
+
+def _pixels(planes: Tensor) -> Tensor:
+    return planes.clamp(0, 255).permute(0, 2, 3, 1).round().to(torch.uint8)
 
 
 def _stack_ids(parts: Sequence[np.ndarray]) -> np.ndarray:
