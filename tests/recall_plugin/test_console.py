@@ -1,6 +1,7 @@
 """The page at `/`, used as people use it, in a real browser; without one these tests are skipped."""
 
 import shutil
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,13 @@ def test_the_page_and_its_parts_are_served_with_a_policy() -> None:
         assert "http://" not in page.text.replace("http://www.w3.org", "")
         assert "https://" not in page.text + "".join(part.text for part in parts)
         assert 404 == client.get("/console/pictures/red-mug").status_code
+
+
+def test_the_page_is_in_the_wheel() -> None:
+    """It works from a checkout either way."""
+    told = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+
+    assert ["web/*"] == told["tool"]["setuptools"]["package-data"]["recall_plugin"]
 
 
 def test_pictures_are_shown_as_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
