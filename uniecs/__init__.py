@@ -12,6 +12,7 @@ reference_losses                 the terms of the released code
 views, learner, schedule, crew   one step; a batch in parts; several processes
 train, checkpoint                one run, stopped and gone on with
 ranking, intervals, evaluate     how well, and how surely (no torch)
+mining, reverse                  options: same-style pairs from clicks; ranking by the other direction
 promotion                        whether a new model may take the place of the old
 judge                            the scenarios of a model in training
 export, model_folder             the three ONNX graphs and the record that names them
