@@ -13,4 +13,6 @@ merge          ranked lists into one (pure)
 switches       kill switches, followed within a second
 plugin         flag -> plan -> channels under the join -> merge -> answer + exposure
 build          the one place that chooses implementations
+sidecar/       the channels in a process of their own, behind a Unix socket
+service/       the plugin over HTTP, for funnels in any language; web/ is its page
 """

@@ -23,7 +23,7 @@ from .build import (
     sidecar_socket,
 )
 from .channels import Channel
-from .errors import RecallPluginError
+from .errors import RecallPluginError, SidecarAway
 from .query import ChannelRequest, Query
 from .routing import routes_of
 from .settings import Settings, read_settings
@@ -166,7 +166,7 @@ def _where(settings: Settings) -> str:
     """Where channels run, and whether that is ready."""
     if settings.channels_in == "process":
         return "this process"
-    from .sidecar.client import SidecarAway, describe
+    from .sidecar.client import describe
 
     path = sidecar_socket(settings)
     try:

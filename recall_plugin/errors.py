@@ -5,6 +5,9 @@ RecallPluginError
     InvalidPlan            an experiment's plan breaks a rule: fix the definition
     InvalidSettings        a setting is missing or contradicts another
     BrokenChannel          a channel could not be loaded, and the settings say strict
+    SidecarAway            nothing answers at the sidecar's socket: the base is served, start one
+    AlreadyRunning         another sidecar holds the socket
+    BadMessage             one side of the socket cannot read the other: install one version on both
 
 None of these is raised by `recall` itself: queries, plans, settings and
 channels are checked where they are made, and a request finds them sound.
@@ -29,3 +32,15 @@ class InvalidSettings(RecallPluginError):
 
 class BrokenChannel(RecallPluginError):
     """A channel's entry point could not be loaded or built."""
+
+
+class SidecarAway(RecallPluginError):
+    """Nothing answers at the sidecar's socket."""
+
+
+class AlreadyRunning(RecallPluginError):
+    """Another sidecar holds the socket."""
+
+
+class BadMessage(RecallPluginError):
+    """The other side of a sidecar's socket says something that cannot be read."""

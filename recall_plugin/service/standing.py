@@ -22,11 +22,12 @@ from product_index.settings import read_settings as read_index_settings
 from recall_plugin.build import build_channels, sidecar_line
 from recall_plugin.channels import Channel
 from recall_plugin.channels.state import ChannelState, state_of
+from recall_plugin.errors import SidecarAway
 from recall_plugin.plugin import RecallPlugin
 from recall_plugin.query import ChannelAnswer, ChannelRequest, Query
 from recall_plugin.routing import routes_of
 from recall_plugin.settings import Settings
-from recall_plugin.sidecar.client import SidecarAway, describe
+from recall_plugin.sidecar.client import describe
 
 from .images import rules_for_shoppers
 from .preview import Preview

@@ -15,13 +15,12 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from recall_plugin.errors import RecallPluginError
+from recall_plugin.errors import BadMessage, RecallPluginError, SidecarAway
 from recall_plugin.query import ChannelAnswer, ChannelRequest, Query
 
 from .wire import (
     WIRE,
     Answered,
-    BadMessage,
     Describe,
     Described,
     FromSidecar,
@@ -36,10 +35,6 @@ from .wire import (
 
 # Idle connections beyond this are closed: a burst's worth need not be kept.
 KEEP_CONNECTIONS = 16
-
-
-class SidecarAway(RecallPluginError):
-    """Nothing answers at the sidecar's socket."""
 
 
 class SidecarLine:

@@ -19,12 +19,12 @@ from recall_plugin.channels import Channel
 from recall_plugin.channels.limited import GradientLimit, LimitedChannel, LimitRule
 from recall_plugin.channels.state import ChannelState, state_of
 from recall_plugin.cleaning import clean
+from recall_plugin.errors import BadMessage
 from recall_plugin.query import ChannelAnswer, Query
 
 from .wire import (
     Answered,
     Ask,
-    BadMessage,
     Describe,
     Described,
     FromSidecar,

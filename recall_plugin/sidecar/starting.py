@@ -21,7 +21,7 @@ from threading import Lock
 
 import structlog
 
-from recall_plugin.errors import InvalidSettings, RecallPluginError
+from recall_plugin.errors import AlreadyRunning, InvalidSettings
 
 log = structlog.get_logger(__name__)
 
@@ -31,10 +31,6 @@ MAX_PATH_BYTES = 103
 START_AGAIN_AFTER_S = 5.0
 # One that the plugin started ends when no plugin has been connected for this long.
 END_WHEN_IDLE_S = 60.0
-
-
-class AlreadyRunning(RecallPluginError):
-    """Another sidecar holds the socket."""
 
 
 def default_socket() -> Path:

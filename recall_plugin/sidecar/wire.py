@@ -14,7 +14,7 @@ import msgspec
 
 from product_index.vector_store import Filter
 from recall_plugin.channels.state import ChannelState
-from recall_plugin.errors import RecallPluginError
+from recall_plugin.errors import BadMessage
 from recall_plugin.query import MAX_IMAGE_BYTES, ChannelAnswer, ChannelRequest, Query
 
 # Rises when either side would misread the other.
@@ -26,10 +26,6 @@ _SAME_CLOCK_WITHIN_S = 60.0
 
 _LENGTH = struct.Struct(">I")
 _READ_AT_ONCE = 1 << 18
-
-
-class BadMessage(RecallPluginError):
-    """The other side of a sidecar's socket says something that cannot be read."""
 
 
 class Ask(msgspec.Struct, array_like=True, frozen=True, tag="ask"):

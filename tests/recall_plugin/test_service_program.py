@@ -103,7 +103,8 @@ def test_it_reloads_at_a_hang_up_and_ends_well_without_dropping_a_request(folder
 
 def sidecars(path: Path) -> list[int]:
     """The process that serves a socket."""
-    from recall_plugin.sidecar.client import SidecarAway, SidecarLine, describe
+    from recall_plugin.errors import SidecarAway
+    from recall_plugin.sidecar.client import SidecarLine, describe
 
     try:
         return [describe(SidecarLine(path)).pid]

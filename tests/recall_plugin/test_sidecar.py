@@ -18,12 +18,12 @@ import pytest
 from product_index.vector_store import Filter
 from recall_plugin.build import build_channels
 from recall_plugin.channels import Channel
-from recall_plugin.errors import InvalidSettings
+from recall_plugin.errors import AlreadyRunning, InvalidSettings, SidecarAway
 from recall_plugin.query import ChannelAnswer, ChannelRequest, Query
 from recall_plugin.settings import Settings
-from recall_plugin.sidecar.client import SidecarAway, SidecarChannel, SidecarLine, describe
+from recall_plugin.sidecar.client import SidecarChannel, SidecarLine, describe
 from recall_plugin.sidecar.server import Shelf, SidecarServer
-from recall_plugin.sidecar.starting import AlreadyRunning, Starter, checked, owning
+from recall_plugin.sidecar.starting import Starter, checked, owning
 from recall_plugin.sidecar.wire import WIRE, Ask, Describe, Refused, receive
 from tests.recall_plugin.doubles import PATIENCE_S, Hangs, Says, ask, finds, hit, plugin, wait_for
 
