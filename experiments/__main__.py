@@ -251,8 +251,10 @@ def interleaving(
 
 @app.command()
 def check(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """Read every definition and say what is wrong with the first that is."""
-    experiments = load_experiments(Settings().experiments)
+    """Read every definition and say what is wrong with the first that is, also against its signed plan."""
+    from .running import load_running
+
+    experiments = load_running(Settings().experiments, now=datetime.now(UTC))
     if as_json:
         typer.echo(json.dumps([{"name": it.name, "signature": it.signature} for it in experiments.values()]))
         return
