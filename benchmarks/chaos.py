@@ -10,7 +10,6 @@ must hold the last version of every product: nothing lost, stale or risen again.
 
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,8 +23,8 @@ from typing import Annotated
 
 import typer
 
-from demo.kafka_broker import cache_folder, cluster_id, find_java, java_command, kafka_jars, server_properties
-from demo.processes import Process, free_port, start_process, wait_until
+from benchmarks.local_broker import LocalBroker
+from demo.processes import Process, free_port, start_process
 from demo.stack import Server, start_milvus_lite
 from product_index.embedding import spec_of
 from product_index.encoder import HashEncoder
@@ -37,51 +36,13 @@ from streaming.build import group_lag
 from streaming.change_log import Outgoing
 from streaming.dead_letters import SUFFIX
 from streaming.events import encode_change
-from streaming.kafka import KafkaMessageSink, broker_answers, ensure_topics
+from streaming.kafka import KafkaMessageSink, ensure_topics
 
 TOPIC, ALIAS, GROUP = "product-changes", "products", "chaos"
 PARTITIONS = 4
-SETTLE_TIMEOUT_S, BROKER_START_S, SESSION_S = 180.0, 90.0, 6
+SETTLE_TIMEOUT_S, SESSION_S = 180.0, 6
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 WORDS = ("red", "blue", "green", "mug", "cup", "lamp", "oak", "steel", "wool", "small", "large")
-
-
-class LocalBroker:
-    """A Kafka broker whose data outlives its process."""
-
-    def __init__(self, folder: Path, *, properties: Callable[[int, int], str] | None = None) -> None:
-        self.port, controller = free_port(), free_port()
-        self._folder = folder.resolve()
-        self._folder.mkdir(parents=True, exist_ok=True)
-        told = server_properties(port=self.port, controller_port=controller, folder=self._folder)
-        self._file = self._folder / "server.properties"
-        self._file.write_text(properties(self.port, controller) if properties else told, encoding="utf-8")
-        self._command = java_command(find_java(), kafka_jars(cache_folder()), self._folder)
-        tool = [*self._command, "kafka.tools.StorageTool", "format", "--standalone"]
-        options = [f"--cluster-id={cluster_id()}", f"--config={self._file}"]
-        subprocess.run([*tool, *options], check=True, capture_output=True)
-        self._process: Process | None = None
-
-    @property
-    def bootstrap(self) -> str:
-        """Its address, the same after every start."""
-        return f"127.0.0.1:{self.port}"
-
-    @property
-    def log(self) -> Path:
-        """What it says."""
-        return self._folder / "broker.log"
-
-    def start(self, *, answers: Callable[[], bool] | None = None) -> None:
-        """Start it and wait until it answers."""
-        ready = answers or (lambda: broker_answers(self.bootstrap, timeout_s=2.0))
-        self._process = start_process("kafka", [*self._command, "kafka.Kafka", str(self._file)], self.log)
-        wait_until(ready, self._process, timeout_s=BROKER_START_S)
-
-    def stop(self) -> None:
-        """Stop it; what it holds stays."""
-        if self._process is not None:
-            self._process.stop()
 
 
 class Truth:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos import LocalBroker
+from benchmarks.local_broker import LocalBroker
 from demo.processes import Process, start_process
 from demo.shop import make_product
 from demo.stack import start_milvus_lite

@@ -18,9 +18,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Warnings are errors, but for those of foreign code that nobody here can mend."""
     # kafka-python 3.0 reads its schemas by a function that Python 3.11 and 3.12 deprecate.
     config.addinivalue_line("filterwarnings", "ignore:(read|open)_text is deprecated:DeprecationWarning")
-    # ... and a client of it that loses its broker leaves sockets to the garbage collector, which
-    # closes them in whatever test happens to run.
-    config.addinivalue_line("filterwarnings", "ignore:unclosed <socket:ResourceWarning")
+    # ... and drops a socket that does not connect or shake hands (`KafkaNetSocket.connect`,
+    # `_build_transport`): the garbage collector closes it, in whatever test happens to run.
+    config.addinivalue_line("filterwarnings", "ignore:unclosed <(socket|ssl):ResourceWarning")
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.chaos import LocalBroker
+from benchmarks.local_broker import LocalBroker
 from demo.kafka_broker import server_properties
 from streaming.build import group_lag
 from streaming.change_log import Outgoing
