@@ -45,8 +45,8 @@ def train_encoder(console: Console) -> None:
         argv = [sys.executable, "-m", "uniecs", "train", str(RECIPE), "--output", str(made_here), "--resume"]
         if subprocess.run(argv, check=False).returncode != 0:
             raise StackError(
-                f"the training run failed, its last words are above; `make train` goes on from the checkpoint "
-                f"in {made_here}, or begins again once that folder is deleted"
+                f"the training run failed, its last words are above; `make train` goes on from its "
+                f"checkpoint in {made_here}, or begins again once that folder is deleted"
             )
         for name in SERVED_FILES:
             shutil.copy2(made_here / name, MODEL / name)
