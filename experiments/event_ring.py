@@ -85,6 +85,7 @@ class EventRing:
         self._capacity = capacity
         self._max_bytes = max_bytes
         self._give_up_at: float | None = None
+        self._closed = False
         self._start_afresh()
 
     def exposed(self, exposure: Exposure) -> None:
@@ -102,12 +103,12 @@ class EventRing:
     @property
     def dropped(self) -> int:
         """How many events were lost so far."""
-        return self._dropped
+        return self._refused + self._lost + self._left
 
     @property
     def waiting(self) -> int:
         """How many events are neither delivered nor lost yet."""
-        return len(self._raw) + len(self._encoded)
+        return 0 if self._closed else len(self._raw) + len(self._encoded)
 
     def close(self, *, timeout_s: float = 10.0) -> None:
         """Deliver what is waiting, within the time; count the rest as lost. Twice is the same as once."""
@@ -120,11 +121,12 @@ class EventRing:
         # A sink has timeouts of its own; the thread is a daemon and may be left to them.
         self._thread.join(timeout_s + RETRY_S)
         with self._lock:
-            self._count_as_lost(self.waiting)
+            if not self._closed:  # else it has been counted
+                self._left = len(self._raw) + len(self._encoded)
+                self._closed = True
             self._raw.clear()
-            self._encoded.clear()
-        if self._dropped:
-            log.warning("events_dropped", dropped=self._dropped, log=self._name)
+        if self.dropped:
+            log.warning("events_dropped", dropped=self.dropped, log=self._name)
 
     def _start_afresh(self) -> None:
         """Also after a fork: threads do not survive it, and what waited is the parent's to deliver."""
@@ -133,7 +135,9 @@ class EventRing:
         self._raw: deque[AnyEvent] = deque()
         self._encoded: deque[Line] = deque()
         self._bytes = 0
-        self._dropped = 0
+        # Each is written by one side only: by callers under the lock, by the thread, by `close`.
+        self._refused = self._lost = self._left = 0
+        self._closed = False
         self._give_up_at = None
         self._told_at = 0.0
         self._wake = Event()
@@ -146,16 +150,16 @@ class EventRing:
             self._start_afresh()
         with self._lock:
             if self._give_up_at is not None:
-                self._dropped += 1
+                self._refused += 1
                 return
             if len(self._raw) >= self._capacity:
                 self._raw.popleft()
-                self._dropped += 1
+                self._refused += 1
             self._raw.append(event)
 
     def _deliver(self) -> None:
         try_again_at = 0.0
-        while True:
+        while not self._closed:
             closing = self._give_up_at is not None
             self._encode()
             if closing and (not self.waiting or self._left_s() <= 0):
@@ -195,6 +199,8 @@ class EventRing:
         except Exception as error:
             self._tell("events_waiting", error)
             return False
+        if self._closed:  # it came too late: what it held has been counted as lost
+            return True
         for _ in batch:
             self._bytes -= len(self._encoded.popleft().value)
         self._encoded.extendleft(reversed(delivery.again))
@@ -204,7 +210,7 @@ class EventRing:
         return not delivery.again
 
     def _count_as_lost(self, count: int, error: BaseException | None = None) -> None:
-        self._dropped += count
+        self._lost += count
         if error is not None:
             self._tell("event_lost", error)
 
@@ -214,7 +220,7 @@ class EventRing:
         if now - self._told_at >= RETRY_S:
             self._told_at = now
             reason = f"{type(error).__name__}: {error}"[:300]
-            log.warning(event, log=self._name, reason=reason, waiting=self.waiting, dropped=self._dropped)
+            log.warning(event, log=self._name, reason=reason, waiting=self.waiting, dropped=self.dropped)
 
     def _left_s(self) -> float:
         return 0.0 if self._give_up_at is None else self._give_up_at - time.monotonic()

@@ -118,6 +118,20 @@ def test_with_the_log_away_the_oldest_are_dropped_and_counted() -> None:
     assert len(sink.lines) <= 20
 
 
+def test_a_sink_that_hangs_does_not_keep_close_from_ending() -> None:
+    """What it held is counted as lost, once, whatever it does later."""
+    sink = Sink()
+    sink.open.clear()
+    ring = EventRing(sink, name="test")
+    ring.exposed(exposure(1))
+    ring.close(timeout_s=0.1)
+    counted = (ring.dropped, ring.waiting)
+    sink.open.set()
+    ring._thread.join(10)
+
+    assert (1, 0) == counted == (ring.dropped, ring.waiting)
+
+
 def test_what_waits_takes_no_more_memory_than_it_may() -> None:
     """Long pages of a busy shop count by their bytes."""
     sink = Sink()
