@@ -140,8 +140,8 @@ class EventRing:
         self._closed = False
         self._give_up_at = None
         self._told_at = 0.0
-        self._wake = Event()
-        self._thread = Thread(target=self._deliver, name=self._name, daemon=True)
+        self._wake: Event = Event()
+        self._thread: Thread = Thread(target=self._deliver, name=self._name, daemon=True)
         self._thread.start()
 
     def _take(self, event: AnyEvent) -> None:
