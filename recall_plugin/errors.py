@@ -6,6 +6,7 @@ RecallPluginError
     InvalidSettings        a setting is missing or contradicts another
     BrokenChannel          a channel could not be loaded, and the settings say strict
     SidecarAway            nothing answers at the sidecar's socket: the base is served, start one
+    SidecarLost            it went away in the middle of a question
     AlreadyRunning         another sidecar holds the socket
     BadMessage             one side of the socket cannot read the other: install one version on both
 
@@ -36,6 +37,10 @@ class BrokenChannel(RecallPluginError):
 
 class SidecarAway(RecallPluginError):
     """Nothing answers at the sidecar's socket."""
+
+
+class SidecarLost(RecallPluginError):
+    """The sidecar went away in the middle of a question."""
 
 
 class AlreadyRunning(RecallPluginError):

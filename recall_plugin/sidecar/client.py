@@ -3,8 +3,8 @@
 Runs on the channel's own threads in the funnel's process, and does nothing
 there but write, wait and read. Connections are kept and used again; one whose
 answer did not come in time is thrown away with the answer. Nothing is asked
-twice. A sidecar that is not there is an `error` at once, so that the breaker
-opens, and its probe finds the sidecar when it is back.
+twice. Where there is no sidecar the channel is `off`, which costs a refused
+connection and opens no breaker: the moment it is back, it is asked again.
 """
 
 import os
@@ -15,7 +15,9 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from recall_plugin.errors import BadMessage, RecallPluginError, SidecarAway
+import structlog
+
+from recall_plugin.errors import BadMessage, RecallPluginError, SidecarAway, SidecarLost
 from recall_plugin.query import ChannelAnswer, ChannelRequest, Query
 
 from .wire import (
@@ -32,6 +34,8 @@ from .wire import (
     reply_from,
     send,
 )
+
+log = structlog.get_logger(__name__)
 
 # Idle connections beyond this are closed: a burst's worth need not be kept.
 KEEP_CONNECTIONS = 16
@@ -58,13 +62,15 @@ class SidecarLine:
         self._clock = clock
         self._idle: deque[socket.socket] = deque()
         self._pid = os.getpid()
+        self._is_away = False
 
     def exchange(self, question: ToSidecar, *, deadline_s: float) -> FromSidecar:
         """Ask and read the reply.
 
         Raises:
             TimeoutError: no reply by the deadline.
-            SidecarAway: nothing is there, or it went away meanwhile.
+            SidecarAway: nothing is there.
+            SidecarLost: it went away meanwhile.
             BadMessage: the reply cannot be read.
         """
         line = self._connected(deadline_s)
@@ -77,7 +83,7 @@ class SidecarLine:
             raise
         except OSError as error:
             line.close()
-            raise self._away(error) from error
+            raise SidecarLost(f"the sidecar at {self._path} went away ({error.strerror or error})") from error
         except BaseException:
             line.close()
             raise
@@ -110,6 +116,9 @@ class SidecarLine:
         except OSError as error:
             line.close()
             raise self._away(error) from error
+        if self._is_away:
+            self._is_away = False
+            log.info("sidecar_is_there", socket=str(self._path))
         return line
 
     def _keep(self, line: socket.socket) -> None:
@@ -125,6 +134,11 @@ class SidecarLine:
         line.settimeout(left_s)
 
     def _away(self, error: OSError) -> SidecarAway:
+        if not self._is_away:  # once, not once a request
+            log.warning(
+                "sidecar_away", socket=str(self._path), effect="the base is served without its channels"
+            )
+        self._is_away = True
         self._when_away()
         return SidecarAway(
             f"no sidecar answers at {self._path} ({error.strerror or error}); "
@@ -147,7 +161,9 @@ class SidecarChannel:
             reply = self._line.exchange(question, deadline_s=request.deadline_s)
         except TimeoutError:
             return ChannelAnswer(status="timeout", reason="the sidecar did not answer by the deadline")
-        except (SidecarAway, BadMessage) as error:
+        except SidecarAway as error:
+            return ChannelAnswer(status="off", reason=str(error))
+        except (SidecarLost, BadMessage) as error:
             return ChannelAnswer(status="error", reason=str(error))
         if isinstance(reply, Answered):
             return reply.answer
@@ -175,7 +191,7 @@ def describe(line: SidecarLine, *, within_s: float = 2.0) -> Described:
     """
     try:
         reply = line.exchange(Describe(wire=WIRE), deadline_s=time.monotonic() + within_s)
-    except (TimeoutError, BadMessage) as error:
+    except (TimeoutError, SidecarLost, BadMessage) as error:
         raise SidecarAway(f"the sidecar does not say what it runs: {error}") from error
     if not isinstance(reply, Described):
         raise SidecarAway(f"the sidecar does not say what it runs: {reply}")

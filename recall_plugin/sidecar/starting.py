@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock, Thread
 
 import structlog
 
@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 MAX_PATH_BYTES = 103
 # A sidecar that was just started needs this long to be there; no second is started meanwhile.
 START_AGAIN_AFTER_S = 5.0
+_LOOKS, _LOOK_EVERY_S = 20, 0.1
 # One that the plugin started ends when no plugin has been connected for this long.
 END_WHEN_IDLE_S = 60.0
 
@@ -94,19 +95,29 @@ class Starter:
         self._path = path
         self._clock = clock
         self._lock = Lock()
+        self._pause = Event()
         self._again_s = float("-inf")
         self._started: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> None:
-        """Start one, unless that was done just now or one holds the lock."""
+        """See to it that one is started, unless that was done just now."""
         with self._lock:
             if self._clock() < self._again_s:
                 return
             self._again_s = self._clock() + START_AGAIN_AFTER_S
+        Thread(target=self._start, name="start-sidecar", daemon=True).start()
+
+    def _start(self) -> None:
+        """Start one, unless the lock stays taken: one that was just killed holds it a moment longer."""
+        for _ in range(_LOOKS):
+            if not _is_owned(self._path):
+                break
+            self._pause.wait(_LOOK_EVERY_S)
+        else:
+            return
+        with self._lock:
             if self._started is not None:
                 self._started.poll()  # one that has ended is let go of
-            if _is_owned(self._path):
-                return
             command = [sys.executable, "-m", "recall_plugin", "sidecar", "--socket", str(self._path)]
             command += ["--end-when-idle-s", str(END_WHEN_IDLE_S)]
             # What it says goes beside its socket: it may outlive whoever started it, and their terminal.

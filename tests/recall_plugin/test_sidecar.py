@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+import structlog
 
 from product_index.vector_store import Filter
 from recall_plugin.build import build_channels
@@ -202,16 +203,34 @@ def test_a_channel_that_cannot_be_loaded_is_off(path: Path) -> None:
         )
 
 
-def test_without_a_sidecar_the_answer_is_an_error_that_says_what_to_do(path: Path) -> None:
-    """At once; the breaker sees it."""
+def test_without_a_sidecar_the_channel_is_off_and_says_what_to_do(path: Path) -> None:
+    """At once, and to the log once."""
     started: list[bool] = []
     channel = SidecarChannel("uniecs", SidecarLine(path, when_away=lambda: started.append(True)))
 
-    answer = channel.find(request())
+    with structlog.testing.capture_logs() as lines:
+        answers = [channel.find(request()) for _ in range(5)]
 
-    assert "error" == answer.status
-    assert "start `python -m recall_plugin sidecar`" in answer.reason
-    assert [True] == started
+    assert {"off"} == {answer.status for answer in answers}
+    assert "start `python -m recall_plugin sidecar`" in answers[0].reason
+    assert [True] * 5 == started
+    assert ["sidecar_away"] == [line["event"] for line in lines]
+
+
+def test_a_sidecar_that_is_lost_in_the_middle_is_an_error(path: Path) -> None:
+    """The question may have been what it fell over: it is not asked again."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        answers: list[ChannelAnswer] = []
+        asking = Thread(target=lambda: answers.append(proxy(path).find(request())))
+        asking.start()
+        connection, _ = listening.accept()
+        receive(connection)
+        connection.close()
+        asking.join()
+
+    assert ("error", True) == (answers[0].status, "went away" in answers[0].reason)
 
 
 @pytest.mark.parametrize("rubbish", [b"GET / HTTP/1.1\r\n\r\n", struct.pack(">I", 5) + b"\xc1\xff\x00ab"])
@@ -289,7 +308,7 @@ def test_killed_the_funnel_is_unharmed_and_it_comes_back_by_itself(
         back = ask(made, ["a", "b"]).channels["uniecs"]
 
     assert ["a", "b"] == list(killed.product_ids)
-    assert ("error", True) == (killed.channels["uniecs"].status, killed.degraded)
+    assert ("off", True) == (killed.channels["uniecs"].status, killed.degraded)
     assert "no sidecar answers" in killed.channels["uniecs"].reason
     # It has no index to search, and says so itself.
     assert "no sidecar answers" not in alive.reason + back.reason
@@ -322,6 +341,7 @@ def test_a_plugin_may_start_its_sidecar(path: Path, monkeypatch: pytest.MonkeyPa
     pid = describe(line).pid
     starter()
     line.close()
+    wait_for(lambda: starter._started is not None)
     assert starter._started is not None
 
     assert "no sidecar answers" in first.reason
