@@ -118,7 +118,7 @@ def cases() -> Iterator[Case]:
     for name, fault in SIDECAR.items():
         yield Case(name=name, open=lambda stack, name=name: _plugin(stack, name), must_hold=fault.must_hold)  # type: ignore[misc]
     burning = {"breaker": lambda: Breaker(NEVER)}
-    yield Case(name="50 ms of CPU, no breaker", open=lambda stack: _plugin(stack, "50 ms of CPU", **burning))
+    yield Case(name="50 ms of CPU (no breaker)", open=lambda stack: _plugin(stack, "50 ms of CPU", **burning))
     yield from _killed_and_full()
     yield Case(name="log disk full", open=lambda stack: _plugin(stack, "healthy", log=disk_full_log(stack)))
     yield Case(name="provider slow", open=lambda stack: _plugin(stack, "healthy", vendor=slow_vendor()))
@@ -129,7 +129,7 @@ def cases() -> Iterator[Case]:
             must_hold=fault.must_hold,
         )
     yield Case(
-        name="in this process: 50 ms, no breaker",
+        name="in this process: 50 ms (no breaker)",
         open=lambda stack: _opened(stack, [IN_PROCESS["50 ms of CPU"].channel()], **burning),
         must_hold=False,
     )
