@@ -97,7 +97,7 @@ def evaluate_command(
     read = read_pairs(pairs)
     runtime = Runtime(model, threads=threads, provider=_provider(provider))
     lines = {item: f"{pairs}:{pair.line}" for pair in read for item in (pair.query, pair.candidate)}
-    lines |= {Item(None, item.image): where for item, where in list(lines.items())}
+    lines |= {Item(None, item.image, item.more): where for item, where in list(lines.items())}
     with _progress() as bars:
         task = bars.add_task("embedding", total=None)
 

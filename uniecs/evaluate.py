@@ -169,7 +169,8 @@ def _numbers(pairs: Sequence[Pair]) -> Mapping[Item, int]:
 
 def _reduce(item: Item, form: str) -> Item | None:
     """Return what is left of an item in a form, None where it lacks a part of the form."""
-    reduced = Item(item.text if form != "image" else None, item.image if form != "text" else None)
+    shown = (item.image, item.more) if form != "text" else (None, ())
+    reduced = Item(item.text if form != "image" else None, *shown)
     lacks = (reduced.text is None and form != "image") or (reduced.image is None and form != "text")
     return None if lacks else reduced
 

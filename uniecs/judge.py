@@ -27,7 +27,8 @@ class Judge:
             for side, item in (("query", pair.query), ("candidate", pair.candidate)):
                 image, text = self._items.add(item, where=f"line {pair.line}: {side}")
                 self._where[Item(item.text, None)] = (-1, text)
-                self._where[Item(None, item.image)] = (image, -1)
+                # As in training, of several pictures the first is seen.
+                self._where[Item(None, item.image, item.more)] = (image, -1)
                 self._where[item] = (image, text)
 
     def scenarios(self, model: UniECS) -> list[Scenario]:

@@ -1,6 +1,6 @@
 """The files people hand in: rows to embed, and pairs to learn from or to be judged by.
 
-Both are JSON Lines. A picture is a path, relative to the file. Reading checks
+Both are JSON Lines. A picture is a path, relative to the file; `images` is a list of them. Reading checks
 every line and names the first that breaks a rule; pictures are opened later.
 """
 
@@ -18,10 +18,15 @@ MAX_GRADE = 10
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing to embed: a text, the path of a picture, or both."""
+    """One thing to embed: a text, the path of a picture, or both.
+
+    Attributes:
+        more: further pictures of the same thing; they share the tokens of one.
+    """
 
     text: str | None
     image: Path | None
+    more: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +122,11 @@ def _item(row: dict[str, Any], path: Path, where: str) -> Item:
     for name, value in (("text", text), ("image", image)):
         if value is not None and not isinstance(value, str):
             raise InvalidRows(f"{where}: {name} is {value!r}, must be a string")
+    images = row.get("images") or []
+    if not isinstance(images, list) or not all(isinstance(each, str) and each for each in images):
+        raise InvalidRows(f"{where}: images is {images!r}, must be a list of paths")
     text = text if text and text.strip() else None
-    if text is None and not image:
+    pictures = [path.parent / each for each in ([image] if image else []) + images]
+    if text is None and not pictures:
         raise InvalidRows(f"{where}: has neither text nor image; give at least one")
-    return Item(text, path.parent / image if image else None)
+    return Item(text, pictures[0] if pictures else None, tuple(pictures[1:]))

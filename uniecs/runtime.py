@@ -118,7 +118,10 @@ class Runtime:
         """
         named: list[tuple[str, Row]] = []
         for where, item in items:
-            named.append((where, Row(text=item.text, picture=_bytes_of(item, where))))
+            files = [each for each in (item.image, *item.more) if each is not None]
+            pictures = [_bytes_of(file, where) for file in files]
+            main = pictures[0] if pictures else None
+            named.append((where, Row(text=item.text, picture=main, more=tuple(pictures[1:]))))
             if len(named) == ROWS_AT_ONCE:
                 yield self._embed_named(named)
                 named = []
@@ -270,12 +273,10 @@ def _open(path: Path, provider: Provider) -> Any:
     return session
 
 
-def _bytes_of(item: Item, where: str) -> bytes | None:
-    if item.image is None:
-        return None
+def _bytes_of(file: Path, where: str) -> bytes:
     try:
-        return item.image.read_bytes()
+        return file.read_bytes()
     except OSError as error:
         raise InvalidRows(
-            f"{where}: picture {item.image} cannot be opened ({error}); paths are relative to the file"
+            f"{where}: picture {file} cannot be opened ({error}); paths are relative to the file"
         ) from error

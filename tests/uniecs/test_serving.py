@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from uniecs.batched import buckets
-from uniecs.errors import EmptyRow, InvalidConfig, UnreadablePicture
+from uniecs.errors import EmptyRow, InvalidConfig, InvalidRows, UnreadablePicture
+from uniecs.rows import read_items
 from uniecs.runtime import Row, Runtime
 from uniecs.several_pictures import share_tokens
 
@@ -95,6 +96,23 @@ def test_every_picture_of_a_product_counts_and_is_looked_at_once(demo_model: Pat
     assert two @ turned > alone @ turned
     runtime.embed([Row(text="blue mug", picture=red, more=(blue,))])
     assert 2 == runtime.image_passes
+
+
+def test_a_file_may_name_several_pictures(demo_model: Path, tmp_path: Path, paint: Paint) -> None:
+    """`images` beside or instead of `image`; a missing one is named with its row."""
+    for colour in ("red", "blue"):
+        (tmp_path / f"{colour}.png").write_bytes(paint(colour))
+    file = tmp_path / "rows.jsonl"
+    file.write_text(
+        '{"text": "mug", "images": ["red.png", "blue.png"]}\n{"image": "red.png", "images": ["no.png"]}\n'
+    )
+    (_, both), (_, broken) = read_items(file)
+    runtime = Runtime(demo_model, threads=1)
+    expected = runtime.embed([Row(text="mug", picture=paint("red"), more=(paint("blue"),))])
+
+    assert expected.tobytes() == next(iter(runtime.embed_items([("row", both)]))).tobytes()
+    with pytest.raises(InvalidRows, match=r"rows:2: picture .*no\.png cannot be opened"):
+        list(runtime.embed_items([("rows:2", broken)]))
 
 
 def test_a_broken_second_picture_names_its_row(runtime: Runtime, paint: Paint) -> None:
