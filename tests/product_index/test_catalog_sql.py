@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from product_index.build import build_pictures
 from product_index.catalog import Catalogue, Report, open_catalogue
 from product_index.catalog_sql import TableSource
+from product_index.embedding import spec_of
 from product_index.encoder import HashEncoder
 from product_index.errors import (
     CatalogueUnavailable,
@@ -26,10 +27,14 @@ from product_index.errors import (
     ProductIndexError,
     Retryable,
 )
+from product_index.pictures import NoPictures
 from product_index.product import ProductChange
 from product_index.rebuild import begin
+from product_index.reconcile import reconcile
+from product_index.refresh import refresh_page
 from product_index.settings import Settings
 from product_index.shards import read_changes
+from product_index.vector_store import InMemoryVectorDatabase
 
 from .postgres import PASSWORD, NoPostgres, postgres
 
@@ -156,6 +161,26 @@ def test_parts_are_key_ranges_and_twice_is_the_same_bytes(url: str, tmp_path: Pa
     assert one == two
     assert [5, 5, 5, 5, 3] == [len(ids) for ids in ranges]
     assert all(left[-1] < right[0] for left, right in pairwise(ranges))
+
+
+def test_a_table_is_reconciled_as_a_file_is(url: str) -> None:
+    """What the index misses, and what the shop no longer has, is told as changes for the stream."""
+    fill(url)
+    encoder = HashEncoder()
+    store = InMemoryVectorDatabase().create("products_v1", spec_of(encoder))
+    changes = read(open_catalogue(url))
+    refresh_page(changes[1:], encoder, store, NoPictures(), now=datetime(2026, 11, 20, 12, tzinfo=UTC))
+    run(
+        url,
+        "DELETE FROM products WHERE sku = 'p0023'",
+        "UPDATE products SET name = 'new' WHERE sku = 'p0005'",
+    )
+
+    found = reconcile(open_catalogue(url), store, max_orphans=0.5)
+
+    assert (["p0001"], ["p0005"], ["p0023"]) == tuple(
+        [change.product_id for change in some] for some in (found.missing, found.differing, found.orphans)
+    )
 
 
 def test_a_view_without_a_promise_may_hold_an_id_twice_and_one_without(url: str) -> None:
