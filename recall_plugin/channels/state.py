@@ -11,6 +11,7 @@ from . import Channel
 from .limited import LimitedChannel
 
 # Asked from the shortest: the first window with a write in it is how fresh the index is.
+_HOUR_S = 3_600
 WINDOWS_S = (1, 5, 15, 60, 300, 900, 3_600, 21_600, 86_400, 604_800)
 
 
@@ -66,6 +67,6 @@ def state_of(channel: Channel, *, now: datetime | None = None) -> ChannelState:
 def _freshness(store: VectorStore, now: datetime) -> tuple[int, int]:
     last_hour = store.count(since=now - timedelta(hours=1))
     for window_s in WINDOWS_S:
-        if store.count(since=now - timedelta(seconds=window_s)):
+        if (window_s <= _HOUR_S) is (last_hour > 0) and store.count(since=now - timedelta(seconds=window_s)):
             return window_s, last_hour
     return -1, last_hour

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any, cast
 
 import structlog
@@ -27,12 +28,15 @@ from recall_plugin.plugin import RecallPlugin
 from recall_plugin.query import ChannelAnswer, ChannelRequest, Query
 from recall_plugin.routing import routes_of
 from recall_plugin.settings import Settings
-from recall_plugin.sidecar.client import describe
+from recall_plugin.sidecar.client import SidecarChannel, SidecarLine, describe
 
 from .images import rules_for_shoppers
 from .preview import Preview
 
 log = structlog.get_logger(__name__)
+
+# What was well is asked again after this; what was not, at once.
+WELL_FOR_S = 2.0
 
 OpenChannels = Callable[[Collection[str], Settings], Sequence[Channel]]
 
@@ -98,19 +102,28 @@ class Service:
         self._open_channels = open_channels
         self._event_log = event_log
         self._reloading = asyncio.Lock()
+        self._asking = asyncio.Lock()
+        self._states: dict[str, ChannelState] = {}
+        self._states_until_s = 0.0
         self._leaving: set[asyncio.Task[None]] = set()
         self.now = self._open(None)
 
     async def states(self) -> dict[str, ChannelState]:
-        """How its channels do; asked of the sidecar where they run in one."""
-        standing = self.now
+        """How its channels do, as of a moment ago: asking an index how fresh it is costs it a few counts."""
+        async with self._asking:
+            if monotonic() >= self._states_until_s:
+                self._states = await self._ask_states(self.now)
+                well = all(one.state == "loaded" for one in self._states.values())
+                self._states_until_s = monotonic() + (WELL_FOR_S if well else 0)
+            return self._states
+
+    async def _ask_states(self, standing: Standing) -> dict[str, ChannelState]:
         if standing.settings.channels_in == "process":
             channels = [one.channel for one in standing.channels if isinstance(one, _Lent)]
             return {one.name: await asyncio.to_thread(state_of, one) for one in channels}
         names = [channel.name for channel in standing.channels]
         try:
-            asking = standing.settings.model_copy(update={"sidecar_start": False})
-            said = (await asyncio.to_thread(describe, sidecar_line(asking))).channels
+            said = (await asyncio.to_thread(describe, _line_of(standing))).channels
         except SidecarAway as error:
             return {name: ChannelState(state=str(error)) for name in names}
         return {name: said.get(name, ChannelState(state="being loaded")) for name in names}
@@ -129,6 +142,7 @@ class Service:
         async with self._reloading:
             before = self.now
             self.now = await asyncio.to_thread(self._open, before)
+            self._states_until_s = 0.0
             log.info("reloaded", experiments=list(self.now.experiments))
             leaving = asyncio.create_task(self._leave(before))
             self._leaving.add(leaving)
@@ -219,6 +233,14 @@ class _Kept:
 
     def close(self, *, timeout_s: float = 10.0) -> None:
         """Not yet."""
+
+
+def _line_of(standing: Standing) -> SidecarLine:
+    """The line of its channels, so that asking how they do also has a sidecar started that is not there."""
+    for channel in standing.channels:
+        if isinstance(channel, _Lent) and isinstance(channel.channel, SidecarChannel):
+            return channel.channel.line
+    return sidecar_line(standing.settings)
 
 
 def _of_channels(settings: Settings) -> dict[str, object]:

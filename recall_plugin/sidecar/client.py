@@ -151,14 +151,14 @@ class SidecarChannel:
 
     def __init__(self, name: str, line: SidecarLine, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.name = name
-        self._line = line
+        self.line = line
         self._clock = clock
 
     def find(self, request: ChannelRequest) -> ChannelAnswer:
         """What the channel in the sidecar answers, by the deadline."""
         try:
             question = ask(self.name, request, now_s=self._clock())
-            reply = self._line.exchange(question, deadline_s=request.deadline_s)
+            reply = self.line.exchange(question, deadline_s=request.deadline_s)
         except TimeoutError:
             return ChannelAnswer(status="timeout", reason="the sidecar did not answer by the deadline")
         except SidecarAway as error:
@@ -174,13 +174,13 @@ class SidecarChannel:
         """Have the query embedded. Never raises: it is a favour."""
         message = Prepare(wire=WIRE, channel=self.name, text=query.text, image=query.image, wait_s=wait_s)
         try:
-            self._line.exchange(message, deadline_s=self._clock() + wait_s)
+            self.line.exchange(message, deadline_s=self._clock() + wait_s)
         except (TimeoutError, RecallPluginError):
             return
 
     def close(self) -> None:
         """Close the idle connections; another proxy of the same line opens its own again."""
-        self._line.close()
+        self.line.close()
 
 
 def describe(line: SidecarLine, *, within_s: float = 2.0) -> Described:

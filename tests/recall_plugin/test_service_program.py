@@ -77,6 +77,8 @@ def test_it_reloads_at_a_hang_up_and_ends_well_without_dropping_a_request(folder
             while not stop.is_set():
                 statuses.append(client.post("/recall", json=ASKED | {"wait_ms": 0}).status_code)
 
+        # Nobody has asked yet: readiness alone has the sidecar started.
+        wait_for(lambda: "no sidecar answers" not in client.get("/ready").text)
         asker = threading.Thread(target=ask_on)
         asker.start()
         file = definitions / PACKAGED.name
@@ -86,7 +88,6 @@ def test_it_reloads_at_a_hang_up_and_ends_well_without_dropping_a_request(folder
         file.write_text("nonsense")
         running.send_signal(signal.SIGHUP)
         wait_for(lambda: 'outcome="refused"} 1.0' in client.get("/metrics").text)
-        wait_for(lambda: "no sidecar answers" not in client.get("/ready").text)
         stop.set()
         asker.join()
     running.send_signal(signal.SIGTERM)

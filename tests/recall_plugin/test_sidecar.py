@@ -122,7 +122,7 @@ def test_connections_are_used_again(path: Path) -> None:
         channel = proxy(path)
         answers = [channel.find(request()) for _ in range(20)]
 
-        assert 1 == len(channel._line._idle)
+        assert 1 == len(channel.line._idle)
         assert {"ok"} == {answer.status for answer in answers}
         channel.close()
 
