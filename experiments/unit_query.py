@@ -21,7 +21,9 @@ SELECT event_id,
        CASE WHEN max(len(served)) > 0 THEN 0 ELSE 1 END AS empty,
        bool_or(triggered) AS triggered,
        CAST(min(CASE WHEN isfinite(latency_ms) THEN latency_ms END) AS DECIMAL(18, 3)) AS latency_ms,
-       count(*) AS copies
+       count(*) AS copies,
+       -- Told once more when the page that was not served is known: not a fault.
+       CASE WHEN count(triggered) > 0 AND count(triggered) < count(*) THEN 1 ELSE 0 END AS told_again
 FROM exposure_log
 WHERE experiment = $experiment
 GROUP BY event_id

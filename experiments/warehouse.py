@@ -201,7 +201,7 @@ class _Scan:
         outcomes = dict(self._rows("SELECT fate, count(*) FROM outcome GROUP BY fate"))
         return Counts(
             exposure_rows=self._number("SELECT coalesce(sum(copies), 0) FROM exposure"),
-            exposure_repeats=self._number("SELECT coalesce(sum(copies - 1), 0) FROM exposure"),
+            exposure_repeats=self._number("SELECT coalesce(sum(copies - 1 - told_again), 0) FROM exposure"),
             exposures_counted=sum(exposures.get("counted", {}).values()),
             exposures_outside_window=sum(exposures.get("outside_window", {}).values()),
             exposures_by_other_reason=exposures.get("other_reason", {}),

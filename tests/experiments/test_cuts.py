@@ -146,6 +146,21 @@ def test_a_control_search_is_triggered_if_treatments_answer_to_its_query_changed
     assert 1 == total(found.cuts["parts"]["control"], "clicks_changed")
 
 
+def test_an_exposure_that_is_told_again_with_its_trigger_is_no_repeat(
+    experiment: Experiment, archive: Any
+) -> None:
+    """Control learns later what it would have served; a plain repeat still counts as one."""
+    first = exposure(experiment, "bob", "control", hours=1, triggered=None)
+    knowing = dict(first) | {"triggered": True, "counterfactual": ["jug"]}
+    ann = exposure(experiment, "ann", "treatment", hours=1, triggered=True)
+    click = outcome(experiment, "ann", "click", hours=2)
+    found = collect(experiment, archive([first, knowing, ann, dict(ann)], [click]))
+
+    assert (4, 1) == (found.counts.exposure_rows, found.counts.exposure_repeats)
+    assert "both sides" == found.trigger
+    assert 1 == total(found.cuts["parts"]["control"], "searches_changed")
+
+
 def test_a_query_id_says_which_search_an_outcome_belongs_to(experiment: Experiment, archive: Any) -> None:
     """Of two open pages the one that was clicked, not the last one opened."""
     logs = archive(
