@@ -3,6 +3,7 @@
 import secrets
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from experiments.definition import load_experiments
 from experiments.errors import ExperimentsError
+from experiments.running import load_running
 from product_index.errors import ProductIndexError
 from product_index.settings import read_settings as read_index_settings
 
@@ -45,7 +47,7 @@ def check(
 ) -> None:
     """Read the settings, the definitions and the channels; say what would run."""
     settings = read_settings()
-    experiment = load_experiments(settings.experiments)[settings.experiment]
+    experiment = load_running(settings.experiments, now=datetime.now(UTC))[settings.experiment]
     routes = routes_of(experiment)
     off = Switches(settings.switches).read(now_s=0.0)
     state = "off" if off.stops(experiment.name) else "on"
