@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import count as counting
 from pathlib import Path
 from random import Random
@@ -154,9 +155,9 @@ def fresh(bench: Bench, model: Path, *, for_s: float) -> None:
     encoder = UniecsEncoder(model)
     shop = shopping(drawn, Random(3))
     build(bench, encoder, [])
-    told = {"UNIECS_MODEL": str(model.resolve()), "PICTURE_ROOT": str(bench.folder / "shop")}
+    paths = {"UNIECS_MODEL": str(model.resolve()), "PICTURE_ROOT": str(bench.folder / "shop")}
     topic = bench.topic(partitions=2)
-    with bench.consumer(topic, **told), closing(KafkaMessageSink(bench.connection)) as sink:
+    with bench.consumer(topic, **paths), closing(KafkaMessageSink(bench.connection)) as sink:
         first = [next(shop) for _ in range(400)]
         bench.publish(topic, first)
         bench.wait_until_done(topic, len(first))
@@ -166,13 +167,18 @@ def fresh(bench: Bench, model: Path, *, for_s: float) -> None:
         bench.wait_until_done(topic, len(first) + len(burst))
         rate_per_s = len(burst) / (time.perf_counter() - began_s) / 2
         before = {name: len(found) for name, found in read_freshness(bench.folder / f"{topic}.jsonl").items()}
-        number, began_s = 0, time.perf_counter()
+        number, count, began_s, began = 0, int(rate_per_s * for_s), time.perf_counter(), datetime.now(UTC)
         with Cores() as cores:
-            while number < rate_per_s * for_s:
+            while number < count:
+                due = min(count, int((time.perf_counter() - began_s) * rate_per_s) + 1)
+                # A change occurs when it is due, not when whoever publishes comes to it.
+                told = [
+                    replace(next(shop), occurred_at=began + timedelta(seconds=place / rate_per_s))
+                    for place in range(number, due)
+                ]
+                sink.send([outgoing(topic, one) for one in told])
+                number = due
                 time.sleep(max(0.0, began_s + number / rate_per_s - time.perf_counter()))
-                now_due = replace(next(shop), occurred_at=change_of(plain(0), version=1).occurred_at)
-                sink.send([outgoing(topic, now_due)])
-                number += 1
             bench.wait_until_done(topic, len(first) + len(burst) + number)
         kept_up_s = time.perf_counter() - began_s
     print(
