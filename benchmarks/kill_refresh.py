@@ -1,13 +1,14 @@
 """Kill a task of the nightly rebuild with signal 9 at a random moment, again and again; nothing may be lost.
 
-    python -m benchmarks.kill_refresh [--trials 20] [--first 0] [--seed 7] [--products 1500]
+    python -m benchmarks.kill_refresh [--trials 20] [--first 0] [--seed 7] [--milvus-away-s 60]
 
 A real Airflow (scheduler, DAG processor, API server), Kafka, a consumer, and
 milvus-lite as a server. First the scheduled run and two backfills overlap. Then,
 in each trial, a run is asked for, one of its tasks is killed, products change
 meanwhile, and a reader searches all the time. Afterwards what is served must
 hold every product as the shop last said it, to the bit; the reader must have had
-full lists throughout; and one older collection is kept.
+full lists throughout; and one older collection is kept. Last, if that is asked
+for, Milvus itself is ended in the middle of a load and stays away for a while.
 """
 
 import json
@@ -28,9 +29,10 @@ import numpy as np
 import typer
 
 from demo.processes import start_process
-from demo.stack import start_kafka, start_milvus_lite
+from demo.stack import Server, start_kafka, start_milvus_lite
 from product_index.embedding import spec_of
 from product_index.encoder import HashEncoder
+from product_index.errors import StoreUnavailable
 from product_index.milvus import MilvusVectorDatabase
 from product_index.pictures import NoPictures
 from product_index.product import Product, ProductChange
@@ -48,7 +50,7 @@ TASKS = ["mark", "begin", "take_over", "list_shards", "embed_shard", "load"]
 TASKS += ["catch_up", "canary", "switch", "drop_old"]
 WORDS = ("red", "blue", "green", "mug", "cup", "lamp", "oak", "steel", "wool", "small", "large")
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
-RUN_TIMEOUT_S, SETTLE_TIMEOUT_S = 300.0, 120.0
+RUN_TIMEOUT_S, SETTLE_TIMEOUT_S = 300.0, 180.0
 
 
 class Shop:
@@ -148,6 +150,28 @@ class Reader(threading.Thread):
         self._database.close()
 
 
+class Milvus:
+    """milvus-lite as a server that may be ended, and comes back at its address."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._server = self._start(None)
+        self.uri = self._server.uri
+
+    def goes_away(self, seconds: float) -> None:
+        """End it, and start it again after so long."""
+        self._server.stop()
+        time.sleep(seconds)
+        self._server = self._start(int(self.uri.rpartition(":")[2]))
+
+    def stop(self) -> None:
+        """End it."""
+        self._server.stop()
+
+    def _start(self, port: int | None) -> Server:
+        return start_milvus_lite(self._folder / "index.db", self._folder / "milvus.log", port=port)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """What came of one run."""
@@ -173,6 +197,7 @@ def main(
     first: Annotated[int, typer.Option(help="number of the first, to go on with a series")] = 0,
     seed: Annotated[int, typer.Option(help="of what changes, and of who is killed when")] = 7,
     products: Annotated[int, typer.Option(help="in the catalogue")] = 1_500,
+    milvus_away_s: Annotated[float, typer.Option(help="how long it stays away in a last run; 0: none")] = 0.0,
 ) -> None:
     """Run the trials and print a line for each; exit with 1 if one broke a promise."""
     from tests.dags.real_airflow import start_airflow
@@ -181,19 +206,19 @@ def main(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kill-refresh-")))
         broker = start_kafka(folder / "kafka", folder / "kafka.log")
         stack.callback(broker.stop)
-        server = start_milvus_lite(folder / "index.db", folder / "milvus.log")
-        stack.callback(server.stop)
+        milvus = Milvus(folder)
+        stack.callback(milvus.stop)
         settings = {
-            "KAFKA_BOOTSTRAP": broker.bootstrap, "MILVUS_URI": server.uri, "UNIECS_MODEL": "hash",
+            "KAFKA_BOOTSTRAP": broker.bootstrap, "MILVUS_URI": milvus.uri, "UNIECS_MODEL": "hash",
             "CATALOGUE": str(folder), "REBUILD_FOLDER": str(folder / "rebuild"), "TOPIC_PARTITIONS": "2",
-            "DAGS_RETRY_DELAY_S": "0",
+            "DAGS_RETRY_DELAY_S": "20" if milvus_away_s else "0",
         }  # fmt: skip
         ensure_topics({"bootstrap_servers": [broker.bootstrap]}, [TOPIC], partitions=2)
         sink = KafkaMessageSink({"bootstrap_servers": [broker.bootstrap]})
         stack.callback(sink.close)
         shop = Shop(folder, sink, products=products, seed=seed + first)
         airflow = stack.enter_context(start_airflow(folder / "airflow", settings, dags=[DAG_ID], rest=True))
-        database = MilvusVectorDatabase(server.uri)
+        database = MilvusVectorDatabase(milvus.uri)
         stack.callback(database.close)
 
         newest = overlap(airflow, database, backfills=not first)
@@ -202,7 +227,7 @@ def main(
             "consumer", [sys.executable, "-m", "streaming", "consume"], folder / "consumer.log", settings
         )
         stack.callback(consumer.stop)
-        reader = Reader(server.uri)
+        reader = Reader(milvus.uri)
         reader.start()
         stack.callback(reader.end)
         print("trial killed                       state    tries     s  lost asked wrong kept", flush=True)
@@ -216,12 +241,35 @@ def main(
                 f"{one.asked:5} {one.wrong:5} {one.kept:4}{'' if one.good else '  BROKEN'}",
                 flush=True,
             )
-    good = sum(one.good for one in done)
+        good = sum(one.good for one in done)
+        print(
+            f"{good} of {trials} as if nothing had happened; {reader.asked} searches, {len(reader.wrong)} "
+            f"wrong {reader.wrong[:3] or ''}; overlapping runs {'right' if newest else 'WRONG'}",
+            flush=True,
+        )
+        if milvus_away_s:
+            good += milvus_goes_away(airflow, shop, database, milvus, away_s=milvus_away_s)
+    raise typer.Exit(0 if newest and good == trials + bool(milvus_away_s) else 1)
+
+
+def milvus_goes_away(
+    airflow: "Airflow", shop: Shop, database: VectorDatabase, milvus: Milvus, *, away_s: float
+) -> bool:
+    """End Milvus while a load is at work; return whether the run ends as if nothing had happened."""
+    count, began = len(airflow.runs(DAG_ID)) + 1, time.monotonic()
+    run_id = airflow.trigger(DAG_ID)
+    while "load" not in dict(airflow.working(DAG_ID)) and time.monotonic() - began < RUN_TIMEOUT_S:
+        time.sleep(0.02)
+    milvus.goes_away(away_s)
+    shop.happens(5)
+    state = airflow.wait_for_runs(DAG_ID, count=count, timeout_s=2 * RUN_TIMEOUT_S)[run_id]
+    tries, lost = airflow.tasks(DAG_ID, run_id)["load"][1], settle(shop, database)
+    told = "StoreUnavailable" in airflow.log_of("load")
     print(
-        f"{good} of {trials} as if nothing had happened; {reader.asked} searches, {len(reader.wrong)} wrong "
-        f"{reader.wrong[:3] or ''}; overlapping runs {'right' if newest else 'WRONG'}"
+        f"Milvus away in mid-load: {state} after {time.monotonic() - began:.0f} s, load tried {tries} times, "
+        f"{lost} lost, {'told' if told else 'NOT told'} in its log"
     )
-    raise typer.Exit(0 if newest and good == trials else 1)
+    return (state, lost, told) == ("success", 0, True)
 
 
 def overlap(airflow: "Airflow", database: VectorDatabase, *, backfills: bool) -> bool:
@@ -292,12 +340,15 @@ def settle(shop: Shop, database: VectorDatabase) -> int:
     """Wait until what is served is what the shop last said; return how many products differ in the end."""
     wanted, deadline = shop.expected(), time.monotonic() + SETTLE_TIMEOUT_S
     while True:
-        held = {
-            row.product_id: (row.fingerprint.version, row.vector.tobytes())
-            for page in database.open(ALIAS).rows()
-            for row in page
-            if not row.fingerprint.deleted
-        }
+        try:
+            held = {
+                row.product_id: (row.fingerprint.version, row.vector.tobytes())
+                for page in database.open(ALIAS).rows()
+                for row in page
+                if not row.fingerprint.deleted
+            }
+        except StoreUnavailable:  # it was away, and this client has not noticed that it is back
+            held = {}
         differing = {key for key in wanted.keys() | held.keys() if wanted.get(key) != held.get(key)}
         if not differing or time.monotonic() > deadline:
             return len(differing)
