@@ -29,7 +29,7 @@ def build_encoder(settings: Settings) -> Encoder:
     """
     if settings.uniecs_model == TWIN:
         return HashEncoder()
-    folder = Path(settings.uniecs_model)
+    folder = Path(settings.uniecs_model).resolve()  # once: where it is a link, a promotion may move it
     if not (folder / "config.json").is_file():
         raise InvalidSettings(
             f"UNIECS_MODEL is {settings.uniecs_model!r}, which holds no exported encoder (no config.json); "
