@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from dags import _models
 
@@ -190,3 +191,37 @@ def test_a_link_moves_in_one_step_and_only_to_what_is_kept(tmp_path: Path) -> No
     assert not _models.follow(None, "uniecs-1")
     assert _models.follow(tmp_path, "uniecs-1")
     assert ["live", "promoted", "uniecs-1"] == sorted(path.name for path in tmp_path.iterdir())
+
+
+@pytest.mark.milvus
+def test_the_readers_model_follows_what_is_served_after_a_rollback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By one command; a model that is not kept there is named."""
+    from dags.__main__ import app
+    from product_index.milvus import MilvusVectorDatabase
+    from product_index.vector_store import CollectionSpec
+
+    models = tmp_path / "models"
+    for name in ("uniecs-old", "uniecs-new"):
+        (models / name).mkdir(parents=True)
+    _models.point(models, "live", "uniecs-new")
+    monkeypatch.setenv("MILVUS_URI", str(tmp_path / "index.db"))
+    monkeypatch.setenv("UNIECS_MODELS", str(models))
+    database = MilvusVectorDatabase(str(tmp_path / "index.db"))
+    for name in ("uniecs-old", "uniecs-lost"):
+        spec = CollectionSpec(dimension=4, model_id=name, preprocess_version="1")
+        database.create(name.replace("-", "_"), spec)
+    database.switch("products", "uniecs_old")
+    database.close()
+
+    said = [CliRunner().invoke(app, ["model"]).output for _ in range(2)]
+    assert ["restart what reads", "as before"] == [one.strip().rpartition(", ")[2] for one in said]
+    assert models / "uniecs-old" == _models.model_folder(models, "live")
+
+    database = MilvusVectorDatabase(str(tmp_path / "index.db"))
+    database.switch("products", "uniecs_lost")
+    database.close()
+    lost = CliRunner().invoke(app, ["model"])
+    assert (2, True) == (lost.exit_code, "uniecs-lost is served, but is not kept in" in lost.output)
+    assert models / "uniecs-old" == _models.model_folder(models, "live")
