@@ -155,6 +155,8 @@ def _hit(row: dict[str, Any], score: float) -> Hit:
 
 
 def _cut(text: str, field: str) -> str:
+    if text.isascii() and len(text) <= VARCHAR_BYTES[field]:
+        return text
     encoded = text.encode("utf-8", "replace")
     return encoded[: VARCHAR_BYTES[field]].decode("utf-8", "ignore")
 

@@ -171,6 +171,8 @@ def refresh_page(
 
 def coalesce(changes: Sequence[ProductChange]) -> list[ProductChange]:
     """Keep the latest change per product; among equals the later in the sequence."""
+    if len({change.product_id for change in changes}) == len(changes):
+        return list(changes)
     held = fold(changes, {}).values()
     return [one.change for one in held if one.change is not None]
 
