@@ -40,11 +40,12 @@ def train(
     resume: Annotated[bool, typer.Option(help="go on from the checkpoint in output/training")] = False,
 ) -> None:
     """Train a model by a recipe, export it, and print its nine scenarios; under torchrun, together."""
-    from .crew import join_crew  # torch: only for those who train
     from .recipe import read_recipe
+
+    settings = read_recipe(recipe)  # refused before torch is loaded
+    from .crew import join_crew
     from .train import train as run
 
-    settings = read_recipe(recipe)
     crew = join_crew(os.environ, settings.device)
     try:
         with _progress(TextColumn("{task.fields[terms]}"), shown=crew.leads) as bars:
