@@ -50,7 +50,7 @@ def main(
         "../shared/data"
     ),
     products: Annotated[int, typer.Option(help="of the rendered shop")] = 2_000,
-    steps: Annotated[int, typer.Option(help="optimiser steps of every row")] = 300,
+    steps: Annotated[int, typer.Option(help="optimiser steps of every row")] = 400,
     threads: Annotated[int, typer.Option(help="of torch")] = 1,
     on: Annotated[list[str] | None, typer.Option("--set", help="shop, grocery; both if not said")] = None,
     only: Annotated[list[str] | None, typer.Option(help="names of rows; all if not said")] = None,
