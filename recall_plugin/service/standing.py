@@ -105,7 +105,7 @@ class Service:
         self._asking = asyncio.Lock()
         self._states: dict[str, ChannelState] = {}
         self._states_until_s = 0.0
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving: dict[asyncio.Task[None], Standing] = {}
         self.now = self._open(None)
 
     async def states(self) -> dict[str, ChannelState]:
@@ -145,13 +145,14 @@ class Service:
             self._states_until_s = 0.0
             log.info("reloaded", experiments=list(self.now.experiments))
             leaving = asyncio.create_task(self._leave(before))
-            self._leaving.add(leaving)
-            leaving.add_done_callback(self._leaving.discard)
+            self._leaving[leaving] = before
+            leaving.add_done_callback(lambda done: self._leaving.pop(done, None))
 
     async def close(self) -> None:
         """Let go of everything, the log last."""
-        for leaving in list(self._leaving):
+        for leaving, standing in list(self._leaving.items()):
             leaving.cancel()
+            await asyncio.to_thread(self._close, standing, standing.channels is not self.now.channels)
         await asyncio.to_thread(self._close, self.now, True)
         await asyncio.to_thread(self._event_log.close)
 

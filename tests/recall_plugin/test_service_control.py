@@ -177,6 +177,7 @@ def test_a_reload_follows_the_definitions_and_refuses_broken_ones(environment: E
 
 def test_no_request_is_dropped_by_a_reload(environment: Environment) -> None:
     """Four clients ask all the while."""
+    before = {one for one in threading.enumerate() if one.name.startswith("recall-")}
     app = app_of(finds("new"), environment=environment)
     statuses: list[tuple[int, str]] = []
     stop = threading.Event()
@@ -201,6 +202,8 @@ def test_no_request_is_dropped_by_a_reload(environment: Environment) -> None:
             asker.join()
 
     assert {(200, "ok")} == set(statuses)
+    # What was replaced is closed with the rest, even where its time had not come yet.
+    assert before == {one for one in threading.enumerate() if one.name.startswith("recall-")}
 
 
 def test_channels_whose_settings_did_not_change_are_taken_over(environment: Environment) -> None:
