@@ -49,7 +49,7 @@ def main(
     shared_data: Annotated[Path, typer.Option(help="the real sets, where they are there")] = Path(
         "../shared/data"
     ),
-    products: Annotated[int, typer.Option(help="of the rendered shop")] = 2_000,
+    products: Annotated[int, typer.Option(help="of the rendered shop; one in twenty is a query")] = 6_000,
     steps: Annotated[int, typer.Option(help="optimiser steps of every row")] = 400,
     threads: Annotated[int, typer.Option(help="of torch")] = 1,
     on: Annotated[list[str] | None, typer.Option("--set", help="shop, grocery; both if not said")] = None,
@@ -64,7 +64,7 @@ def main(
             print(f"\n{name}: not there ({shared_data} has no such set)")
             continue
         found = {}
-        bench = _Bench(name, files[name], work)
+        bench = _Bench(name, files[name])
         for variant in VARIANTS:
             if not only or variant.name in only or variant.name == "uniecs":
                 recipe = recipe_of(variant, pairs=files[name][0], steps=steps, seed=SEED, threads=threads)
@@ -77,16 +77,16 @@ def main(
 class _Bench:
     """One set: its pairs are read once for all variants that see pictures alike."""
 
-    def __init__(self, name: str, files: tuple[Path, Path], work: Path) -> None:
+    def __init__(self, name: str, files: tuple[Path, Path]) -> None:
         self.name = name
         self.train_file, held_out = files
         self.held_out = read_pairs(held_out)
-        self.work = work
+        self.results = self.train_file.parent.parent / "results" / name  # beside the data they are of
         self._tables: dict[object, tuple[PairTable, Judge]] = {}
 
     def result(self, variant: Variant, recipe: Recipe, *, may_train: bool) -> dict[str, Any] | None:
         """Return what the variant found, from the folder or by training it now."""
-        file = self.work / "results" / self.name / f"{variant.name}-{_key(recipe)}.json"
+        file = self.results / f"{variant.name}-{_key(recipe)}.json"
         if file.is_file():
             return dict(json.loads(file.read_text(encoding="utf-8")))
         if not may_train:
