@@ -203,7 +203,7 @@ def test_no_request_is_dropped_by_a_reload(environment: Environment) -> None:
 
     assert {(200, "ok")} == set(statuses)
     # What was replaced is closed with the rest, even where its time had not come yet.
-    assert before == {one for one in threading.enumerate() if one.name.startswith("recall-")}
+    assert {one for one in threading.enumerate() if one.name.startswith("recall-")} <= before
 
 
 def test_channels_whose_settings_did_not_change_are_taken_over(environment: Environment) -> None:
