@@ -188,7 +188,9 @@ class _Pair:
                     Estimate(count=it.rows if it else 0, value=None, variance=None, reason=reason)
                 )
             else:
-                estimates.append(Estimate(count=it.rows, value=it.value, variance=it.standard_error**2))
+                estimates.append(
+                    Estimate(count=it.rows, value=it.value, variance=it.standard_error * it.standard_error)
+                )
         return compare_estimates(self._blank(*estimates), *estimates, alpha=self._alpha)
 
     def _blank(self, control: Estimate, treatment: Estimate) -> Comparison:

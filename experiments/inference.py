@@ -26,6 +26,9 @@ ALPHA = 0.05  # 95% intervals
 # Nearer to zero than this many standard errors, a value is not divided by.
 CLEARLY_AWAY = 3.0
 
+# The square of a larger number may be infinite.
+LARGEST = 1e150
+
 # Above this many degrees of freedom, Student's t is the normal to three digits.
 MANY = 1_000.0
 
@@ -100,11 +103,11 @@ def estimate(metric: Metric, moments: Moments, *, variant: str) -> Estimate:
         return Estimate(count=1, value=value, variance=None, reason=f"{variant} has one unit only")
     variance = moments.covariance(column, column)
     if below is not None:
-        variance += value**2 * moments.covariance(below, below) - 2 * value * moments.covariance(
+        variance += value * value * moments.covariance(below, below) - 2 * value * moments.covariance(
             column, below
         )
     # A ratio that is the same for every unit can come out a hair below zero.
-    return Estimate(count=count, value=value, variance=max(variance, 0.0) / (count * base**2))
+    return Estimate(count=count, value=value, variance=max(variance, 0.0) / (count * base * base))
 
 
 def compare(
@@ -140,6 +143,8 @@ def compare_estimates(
         return replace(plain, reason=control.reason or treatment.reason)
     if not all(isfinite(number) for number in (c, t, vc, vt)):
         return replace(plain, reason="the logs hold a number that is not finite")
+    if max(abs(c), abs(t), vc, vt) > LARGEST:
+        return replace(plain, reason=f"a number is above {LARGEST:g}, too large to be squared")
     error = sqrt(max(vc + vt - 2 * together, 0.0))
     if error == 0:
         same = "every unit has the same value" if c == t else "no unit differs from its own variant"

@@ -137,6 +137,8 @@ class _Scan:
         if rows == unlabelled:
             raise InvalidData(f"no row of {rows} has a variant; is it the right column?")
         self._check_proportions()
+        # A quantile has no sum to show it.
+        self._refuse_infinity([it.column for it in self._formulas if it.kind == "quantile"])
         crossed = self._gather_units()
         units = (
             dict(self._rows("SELECT v, count(*) FROM unit_row GROUP BY v ORDER BY v"))
@@ -188,21 +190,27 @@ class _Scan:
 
     def _count_rows(self) -> tuple[dict[str | None, int], dict[str, dict[str, int]]]:
         """Rows by variant, None for those without; and those without a value, by column and variant."""
-        cells = [self._cell(column) for column in self._numbers]
-        counts = "".join(f", count(*) - count({cell}), max({cell}), min({cell})" for cell in cells)
+        counts = "".join(f", count(*) - count({self._cell(column)})" for column in self._numbers)
         rows: dict[str | None, int] = {}
         missing: dict[str, dict[str, int]] = {}
         for variant, count, *numbers in self._rows(
             f"SELECT v, count(*){counts} FROM cell GROUP BY v ORDER BY v"  # noqa: S608
         ):
             rows[variant] = count
-            for place, column in enumerate(self._numbers):
-                lacking, *ends = numbers[3 * place : 3 * place + 3]
-                if any(end is not None and isinf(end) for end in ends):
-                    raise _Infinite(column)
+            for column, lacking in zip(self._numbers, numbers, strict=True):
                 if lacking and variant is not None:
                     missing.setdefault(column, {})[variant] = lacking
         return rows, missing
+
+    def _refuse_infinity(self, columns: Sequence[str]) -> None:
+        """Asked of the largest and the smallest of each column."""
+        if not columns:
+            return
+        ends = ", ".join(f"max({self._cell(it)}), min({self._cell(it)})" for it in columns)
+        found = self._rows(f"SELECT {ends} FROM cell")[0]  # noqa: S608 - n0.. only
+        for place, column in enumerate(columns):
+            if any(end is not None and isinf(end) for end in found[2 * place : 2 * place + 2]):
+                raise _Infinite(column)
 
     def _check_proportions(self) -> None:
         for formula in self._formulas:
@@ -306,7 +314,12 @@ class _Scan:
     ) -> None:
         """One query for all metrics: counts, means and co-moments by variant (and segment)."""
         cut = f"s{self._segments.index(segment)}" if segment else f"'{WHOLE}'"
-        found = moments_in_one_pass(self._rows, [*wanted, *uncapped], cut)
+        found = moments_in_one_pass(
+            self._rows,
+            [*wanted, *uncapped],
+            cut,
+            refuse_infinity=lambda: self._refuse_infinity(self._numbers),
+        )
         if len({value for _, value, _ in found}) > MOST_SEGMENTS:
             raise InvalidData(f"segment {segment!r} has over {MOST_SEGMENTS} values; is it the right column?")
         for variant, value, metrics in found:

@@ -9,7 +9,7 @@ instead.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
-from math import isfinite
+from math import isfinite, sqrt
 from typing import Any
 
 from .formula import Formula
@@ -63,8 +63,13 @@ def guess_centres(rows: Rows, cells: Sequence[str]) -> dict[str, float]:
     return centres
 
 
-def moments_in_one_pass(rows: Rows, wanted: Sequence[Wanted], cut: str) -> Found:
-    """Per variant and value of a cut, the moments and shape of each metric, in the order asked for."""
+def moments_in_one_pass(
+    rows: Rows, wanted: Sequence[Wanted], cut: str, *, refuse_infinity: Callable[[], None]
+) -> Found:
+    """Per variant and value of a cut, the moments and shape of each metric, in the order asked for.
+
+    `refuse_infinity` is asked only where a sum is odd: most tables never pay for it.
+    """
     inside: dict[tuple[str, str, float], str] = {}
     for it in wanted:
         for cell, centre in zip(it.cells, it.centres, strict=True):
@@ -84,6 +89,7 @@ def moments_in_one_pass(rows: Rows, wanted: Sequence[Wanted], cut: str) -> Found
         told = dict(zip(sums, numbers, strict=True))
         of_metrics = [_read(plan, told) for plan in plans]
         if any(moments is None for moments, _ in of_metrics):
+            refuse_infinity()
             return _by_running_variances(rows, wanted, cut)
         found.append(
             (variant, str(value), [(moments, shape) for moments, shape in of_metrics if moments is not None])
@@ -123,7 +129,7 @@ def _read(plan: _Plan, told: Mapping[str, Any]) -> tuple[Moments | None, Shape]:
         upper[i, j] = told[f"sum({names[i]} * {names[j]})"] - n * shifts[i] * shifts[j]
     for i, shift in enumerate(shifts):
         # An infinity or a centre that is far off shows here, and so does a column without any spread.
-        if not isfinite(upper[i, i]) or n * shift**2 > _FAR * upper[i, i] + 1e-300:
+        if not isfinite(upper[i, i]) or n * shift * shift > _FAR * upper[i, i] + 1e-300:
             return None, Shape(skewness=None, largest=0.0)
     moments = Moments(
         columns=it.letters,
@@ -134,8 +140,8 @@ def _read(plan: _Plan, told: Mapping[str, Any]) -> tuple[Moments | None, Shape]:
         ),
     )
     first, shift, square = names[0], shifts[0], upper[0, 0] / n
-    third = told[f"sum({first} * {first} * {first})"] / n - 3 * shift * square - shift**3
-    skewness = third / square**1.5 if n > 2 and square > 0 else None
+    third = told[f"sum({first} * {first} * {first})"] / n - shift * (3 * square + shift * shift)
+    skewness = _skewness(third, square) if n > 2 else None
     return moments, Shape(skewness=skewness, largest=it.centres[0] + told[f"max({first})"])
 
 
@@ -177,8 +183,13 @@ def _by_running_variances(rows: Rows, wanted: Sequence[Wanted], cut: str) -> Fou
 
 def _shape(moments: Moments, shape: Shape, third: float | None) -> Shape:
     spread = moments.comoments[0][0] / moments.count if moments.count > 2 else 0.0
-    known = third is not None and spread > 0
-    return Shape(skewness=third / spread**1.5 if known and third is not None else None, largest=shape.largest)
+    return Shape(skewness=None if third is None else _skewness(third, spread), largest=shape.largest)
+
+
+def _skewness(third: float, spread: float) -> float | None:
+    """None without any spread, and where the cube is beyond floats."""
+    cube = spread * sqrt(spread) if spread > 0 else 0.0
+    return third / cube if 0 < cube < float("inf") and isfinite(third) else None
 
 
 def _running(letters: tuple[str, ...], numbers: Sequence[Any]) -> Moments:

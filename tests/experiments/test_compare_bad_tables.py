@@ -1,5 +1,6 @@
 """Tables as they come: a clear sentence and exit 2, or counted and shown; never NaN, never a crash."""
 
+import json
 from pathlib import Path
 
 import duckdb
@@ -140,6 +141,17 @@ def test_names_with_quotes_and_names_like_our_own_are_only_names() -> None:
 
     assert 19.0 == found["comparisons"][0]["control_value"]
     assert "x'y" == found["segments"][0]["value"]
+
+
+@pytest.mark.parametrize("formula", ["y=mean(y)", "y=ratio(y,d)", "y=quantile(y,0.9)"])
+@pytest.mark.parametrize("size", [1e120, 1e160, 1e300])
+def test_numbers_too_large_to_square_are_a_reason(formula: str, size: float) -> None:
+    """Neither a crash nor infinity in the JSON."""
+    rows = {"variant": ["A", "B"] * 20, "y": [size * (1 + n % 7) for n in range(40)], "d": [1.0] * 40}
+    found = compare(pa.table(rows), formula)["comparisons"][0]
+
+    assert found["p_value"] is not None or found["reason"]
+    assert "Infinity" not in json.dumps(found)
 
 
 @pytest.mark.parametrize("kind", ["arrow", "pandas", "narwhals", "narwhals, lazy", "duckdb"])
