@@ -68,7 +68,8 @@ class AppendQuota:
         may_take = list(islice(fresh, min(self.quota, (places + self.every - 1) // self.every)))
         behind = base[self.protected_head :]
         taken = set(may_take)
-        if not taken.isdisjoint(behind):  # what is recalled from behind the page leaves its old place
+        # What is recalled from behind the page leaves its old place.
+        if limit < len(base) and not taken.isdisjoint(behind):
             behind = [product_id for product_id in behind if product_id not in taken]
         ordered = [*base[: self.protected_head]]
         turn = self.every - 1

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from .deciding import Pending
 from .panel import Asked
-from .query import Query
+from .query import ChannelAnswer, Query
 
 
 class Turn:
@@ -68,6 +68,10 @@ def first_difference(one: Sequence[str], other: Sequence[str]) -> int | None:
     return None if len(one) == len(other) else min(len(one), len(other)) + 1
 
 
-def missing(planned: Sequence[str], answers: Mapping[str, object]) -> bool:
+def missing(planned: Sequence[str], answers: Mapping[str, ChannelAnswer]) -> bool:
     """Whether a planned channel's word is not there."""
-    return any(not getattr(answers.get(name), "answered", False) for name in planned)
+    for name in planned:
+        answer = answers.get(name)
+        if answer is None or not answer.answered:
+            return True
+    return False
