@@ -208,5 +208,4 @@ def test_exposures_and_outcomes_keep_their_published_schemas() -> None:
         fields = json.loads(text)
         jsonschema.validate(fields, schema(name))
 
-        # In order; what was not noted is left out.
-        assert [known for known in schema(name)["properties"] if known in fields] == list(fields)
+        assert set(fields) <= set(schema(name)["properties"])  # what was not noted is left out
