@@ -64,7 +64,8 @@ def test_one_broken_channel_takes_no_other_with_it(value: str) -> None:
         loaded = load_channels(["third", "sound"], settings(), installed=declared(third=value, sound="sound"))
 
     assert ["sound"] == [channel.name for channel in loaded]
-    assert [("channel_left_out", "third")] == [(line["event"], line["channel"]) for line in lines]
+    # Threads of other tests may still have something to say.
+    assert ["third"] == [line["channel"] for line in lines if line["event"] == "channel_left_out"]
 
 
 def test_in_strict_mode_a_broken_channel_is_an_error() -> None:

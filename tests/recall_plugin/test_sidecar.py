@@ -214,7 +214,7 @@ def test_without_a_sidecar_the_channel_is_off_and_says_what_to_do(path: Path) ->
     assert {"off"} == {answer.status for answer in answers}
     assert "start `python -m recall_plugin sidecar`" in answers[0].reason
     assert [True] * 5 == started
-    assert ["sidecar_away"] == [line["event"] for line in lines]
+    assert 1 == [line["event"] for line in lines].count("sidecar_away")
 
 
 def test_a_sidecar_that_is_lost_in_the_middle_is_an_error(path: Path) -> None:
