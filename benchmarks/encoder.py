@@ -50,7 +50,8 @@ def main(
         export_model(eager, Path(scratch) / "float32")
         quantize_model(Path(scratch) / "float32", Path(scratch) / "int8")
         _speed(eager, Path(scratch), rounds, "cuda" if provider == "cuda" else "cpu")
-        _new_titles(Path(scratch) / "float32", rounds)
+        for side_px in (600, 1_600):
+            _new_titles(Path(scratch) / "float32", rounds, side_px)
     if pairs:
         _recall(model, pairs)
 
@@ -83,9 +84,9 @@ def _speed(eager: UniECS, folder: Path, rounds: int, provider: Literal["cpu", "c
             print(f"| {name} | {form} | {' | '.join(cells)} |", flush=True)
 
 
-def _new_titles(folder: Path, rounds: int) -> None:
+def _new_titles(folder: Path, rounds: int, side_px: int) -> None:
     """The same products with new titles: image tokens are kept by the picture's bytes."""
-    texts, pictures = _texts(), _pictures()
+    texts, pictures = _texts(), _pictures(side_px)
     warm = Runtime(folder, threads=1)
     warm.embed([Row(picture=picture) for picture in pictures])
     rows = [Row(text=text, picture=each) for text, each in zip(texts, pictures, strict=True)]
@@ -103,7 +104,7 @@ def _new_titles(folder: Path, rounds: int) -> None:
     low, middle, high = statistics.quantiles(ratios, n=4)
     print(
         f"\nNew titles for {ROWS} products with pictures: {ROWS / statistics.median(kept):.0f} a second, "
-        f"{middle:.2f} [{low:.2f}, {high:.2f}] times as fast as from JPEG files of 600 x 600."
+        f"{middle:.2f} [{low:.2f}, {high:.2f}] times as fast as from JPEG files of {side_px} x {side_px}."
     )
 
 
@@ -193,7 +194,7 @@ def _texts() -> list[str]:
     return [" ".join(chance.choice(WORDS, size=chance.integers(3, 25))) for _ in range(ROWS)]
 
 
-def _pictures() -> list[bytes]:
+def _pictures(side_px: int = 600) -> list[bytes]:
     import io
 
     from PIL import Image
@@ -203,7 +204,7 @@ def _pictures() -> list[bytes]:
     for _ in range(ROWS):
         buffer = io.BytesIO()
         coarse = Image.fromarray(chance.integers(0, 256, (30, 30, 3), dtype=np.uint8))
-        coarse.resize((600, 600), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
+        coarse.resize((side_px, side_px), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
         files.append(buffer.getvalue())
     return files
 
