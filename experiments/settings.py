@@ -12,10 +12,10 @@ class Settings(BaseSettings):
     """Where definitions and logs are, and where reports go.
 
     Attributes:
-        experiments: EXPERIMENTS, a folder of *.toml; the packaged ones if unset.
-        experiment_logs: EXPERIMENT_LOGS, the archive of events.
-        reports: REPORTS, where reports are written.
-        report_truth: REPORT_TRUTH, a JSON file of planted lifts; only a simulation has one.
+        experiments: folder of definitions, *.toml; the packaged ones without.
+        experiment_logs: the archive of events.
+        reports: where reports are written.
+        report_truth: a JSON file of planted lifts; only a simulation has one.
     """
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)

@@ -15,7 +15,7 @@ class Settings(BaseSettings):
     Attributes:
         milvus_uri: a folder ending in `.db`, or a server's address.
         milvus_token: of the server, `user:password` or a key.
-        milvus_timeout_s: for one request.
+        milvus_timeout_s: seconds for one request.
         uniecs_model: folder of the exported encoder; `hash` is the twin without weights.
         product_alias: the name that readers follow.
         catalogue: folder of products, a file of them, a catalogue.toml, or a database's URL.
@@ -24,11 +24,11 @@ class Settings(BaseSettings):
             only, or not at all.
         picture_hosts: hosts that may have private addresses (the shop's own), comma between.
         picture_stores: places in object stores, such as s3://bucket/folder, comma between.
-        picture_timeout_s: for one picture.
+        picture_timeout_s: seconds for one picture.
         picture_patience_s: so long a host that is away is waited for; then the picture counts as missing.
         picture_fresh_s: so long a fetched picture is taken for what it was, without asking.
         picture_cache: where fetched pictures are kept; shared by all workers, if it can be.
-        picture_cache_mb: of all of them together.
+        picture_cache_mb: megabytes of all of them together.
         rebuild_folder: where a rebuild keeps its shards.
     """
 

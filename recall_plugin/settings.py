@@ -20,7 +20,7 @@ class Settings(BaseSettings):
 
     Attributes:
         experiment: the flag that decides.
-        experiments: folder of definitions; None for the packaged ones.
+        experiments: folder of definitions, *.toml; the packaged ones without.
         grace_ms: how long the join waits for channels once the base is ready.
         budget_ms: after this a channel's answer can be of no use: it gives up.
         in_flight: requests at a time per channel; more are shed.

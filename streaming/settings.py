@@ -10,7 +10,39 @@ from .errors import InvalidSettings
 
 
 class Settings(BaseSettings):
-    """Names are those of the environment and of `.env`; what belongs to the index is read by its own room.
+    """Kafka and the consumers, by environment or `.env`; what belongs to the index is read by its own room.
+
+    Attributes:
+        kafka_bootstrap: brokers, `host:port`, comma between.
+        kafka_security_protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
+        kafka_sasl_mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or GSSAPI.
+        kafka_sasl_username: who logs in.
+        kafka_sasl_password: with which password.
+        kafka_ssl_cafile: who vouches for the broker's certificate.
+        kafka_ssl_certfile: the client's certificate.
+        kafka_ssl_keyfile: its key.
+        kafka_ssl_password: the key's password.
+        changes_topic: product changes; what cannot be read goes to the topic of this name and `.dead`.
+        changes_mapping: a TOML file where the topic carries rows of a table (Debezium), see
+            docs/schemas/debezium.toml.
+        exposures_topic: what was served.
+        outcomes_topic: what shoppers did next.
+        consumer_group: the group whose members share the partitions.
+        consumer_instance_id: a fixed name per consumer lets a restart take its partitions back
+            without a rebalance.
+        consumer_session_timeout_s: a member not heard of for so long has left.
+        consumer_max_poll_interval_s: a member that does not poll for so long loses its partitions;
+            a slow batch is no reason, see `patience`.
+        consumer_picture_patience_s: a picture's host that is away is waited for so long, and the whole
+            stream with it; the nightly rebuild has more patience (PICTURE_PATIENCE_S), and asks
+            again for what was missing.
+        archive_group: the group of the archive.
+        topic_partitions: of topics that are missing and made by us; one consumer at most per partition.
+        batch_size: the most changes in a batch.
+        backlog_batch_size: a backlog of what needs no encoder goes in batches of up to so many; equal
+            to BATCH_SIZE it never does.
+        batch_wait_s: how long a batch waits to fill.
+        experiment_logs: where the archive writes.
 
     >>> Settings(kafka_bootstrap="a:9092, b:9092").connection()["bootstrap_servers"]
     ['a:9092', 'b:9092']
@@ -31,25 +63,18 @@ class Settings(BaseSettings):
     kafka_ssl_password: SecretStr | None = None
 
     changes_topic: str = "product-changes"
-    # A TOML file where the topic carries rows of a table (Debezium): docs/schemas/debezium.toml.
     changes_mapping: Path | None = None
     exposures_topic: str = "search-exposures"
     outcomes_topic: str = "search-outcomes"
     consumer_group: str = "uniecs-index"
-    # A fixed name per consumer lets a restart take its partitions back without a rebalance.
     consumer_instance_id: str | None = None
     consumer_session_timeout_s: float = Field(default=10.0, ge=6.0, le=300.0)
-    # A member that does not poll for so long loses its partitions; a slow batch is no reason, see patience.
     consumer_max_poll_interval_s: float = Field(default=300.0, ge=6.0, le=3600.0)
-    # A picture's host that is away is waited for so long, and the whole stream with it; the nightly
-    # rebuild has more patience (PICTURE_PATIENCE_S), and asks again for what was missing.
     consumer_picture_patience_s: float = Field(default=60.0, ge=0.0, le=3600.0)
     archive_group: str = "uniecs-archive"
-    # Of topics that are missing and made by us; one consumer at most per partition.
     topic_partitions: int = Field(default=6, ge=1, le=1000)
 
     batch_size: int = Field(default=64, ge=1, le=1024)
-    # A backlog of what needs no encoder goes in batches of up to so many; equal to BATCH_SIZE it never does.
     backlog_batch_size: int = Field(default=2048, ge=1, le=10_000)
     batch_wait_s: float = Field(default=0.1, ge=0.0, le=10.0)
 
