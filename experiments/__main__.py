@@ -162,7 +162,9 @@ def plan(
         list[str] | None, typer.Option(help="What must not get worse, as 'x=mean(searches)@0.05'.")
     ] = None,
     cap: Annotated[list[str] | None, typer.Option(help="NAME=0.99: units above it count as it.")] = None,
-    channel: Annotated[list[str] | None, typer.Option(help="A channel of the treatment.")] = None,
+    channel: Annotated[
+        list[str] | None, typer.Option(help="A channel of the treatment; repeat it.", show_default="uniecs")
+    ] = None,
     treated: Annotated[float, typer.Option(help="The share of units that get the treatment.")] = 0.5,
     looks: Annotated[int, typer.Option(help="How often it is looked at.")] = 4,
     every_days: Annotated[int, typer.Option(help="Days between two looks.")] = 7,
@@ -185,7 +187,7 @@ def plan(
         secondaries=secondary or (),
         guardrails=guardrail or (),
         caps=cap or (),
-        channels=channel or (),
+        channels=channel or ("uniecs",),
         treated=treated,
         looks=looks,
         every_days=every_days,

@@ -152,6 +152,6 @@ def test_the_command_plans_and_says_what_is_wrong_in_a_line(tmp_path: Path) -> N
     wrong = CliRunner().invoke(app, [*argv, "--primary", "ctr"])
 
     assert 0 == done.exit_code
-    assert (tmp_path / "try.toml").is_file()
+    assert 'plan = { channels = ["uniecs"], merge = "append" }' in (tmp_path / "try.toml").read_text()
     assert 64 == len(json.loads(done.stdout)["signature"])
     assert isinstance(wrong.exception, ExperimentsError)
