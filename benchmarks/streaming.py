@@ -49,7 +49,7 @@ BARE_BATCHES = (64, 256, 1024)
 
 def main(
     only: Annotated[str, typer.Option(help="Some of the parts, comma between.")] = ",".join(PARTS),
-    items: Annotated[int, typer.Option(min=64, help="Products to embed in a turn.")] = 256,
+    items: Annotated[int, typer.Option(min=64, help="Products to embed in a turn.")] = 768,
     prices: Annotated[int, typer.Option(min=1024, help="Prices to change in a turn.")] = 8_192,
     turns: Annotated[int, typer.Option(min=1)] = 5,
     open_loop_s: Annotated[float, typer.Option(min=1, help="How long the open loop runs.")] = 30.0,
