@@ -13,16 +13,17 @@ else changes.
 """
 
 import os
+import signal
 import sys
 import tempfile
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from demo.processes import start_process
+from demo.processes import Process, start_process
 from demo.stack import start_milvus_lite
 from product_index.milvus import MilvusVectorDatabase
 
@@ -68,7 +69,7 @@ def main(
             command += ["--without-mingle", "--without-gossip", "--skip-serve-logs"]
             log = folder / "airflow" / "logs" / f"{name}.log"
             worker = start_process(name, command, log, {**airflow.environment, "WORKER_NAME": name})
-            stack.callback(worker.stop, grace_s=1)  # a worker's own end waits for what may come
+            stack.callback(end, worker)
         runs = airflow.wait_for_runs(DAG_ID, count=1, timeout_s=RUN_TIMEOUT_S)
         done = airflow.ask("SELECT task_id, hostname, duration FROM task_instance ORDER BY start_date")
         for task in dict.fromkeys(name for name, _, _ in done):
@@ -82,6 +83,13 @@ def main(
         print(f"{', '.join(runs.values())}: {count} of {products} products served")
         shared = len({host for name, host, _ in done if name == "embed_shard"})
     raise typer.Exit(0 if (count, shared, set(runs.values())) == (products, 2, {"success"}) else 1)
+
+
+def end(worker: Process) -> None:
+    """End a worker with the children that it keeps for its tasks; they share its group."""
+    worker.stop(grace_s=1)  # its own end waits for what may come
+    with suppress(ProcessLookupError):
+        os.killpg(worker.pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":
