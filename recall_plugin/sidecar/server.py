@@ -42,6 +42,8 @@ MAX_CONNECTIONS = 512
 # A client that does not read its answer for this long is gone.
 WRITE_WITHIN_S = 5.0
 _LOOK_EVERY_S = 0.2
+# A model that takes longer is woken by a shopper.
+_WAKE_S = 30.0
 
 # From a channel's name to the channel; it may raise whatever the channel's code raises.
 Load = Callable[[str], Channel]
@@ -104,8 +106,10 @@ class Shelf:
         before = self._channels.get(name)
         try:
             limit = GradientLimit(LimitRule(highest=self._highest_limit))
-            opened: LimitedChannel | str = LimitedChannel(self._load(name), limit)
+            channel = self._load(name)
+            _wake(channel)
             log.info("channel_loaded", channel=name)
+            opened: LimitedChannel | str = LimitedChannel(channel, limit)
         except BaseException as error:  # a channel is someone else's code
             opened = str(error)
             log.exception("channel_left_out", channel=name, error=str(error))
@@ -115,6 +119,16 @@ class Shelf:
             self._channels[name] = opened
         if isinstance(before, LimitedChannel):
             _close(before)
+
+
+def _wake(channel: Channel) -> None:
+    """Open its index and use its model once, where it can: else the first shoppers would wait for both."""
+    serving, prepare = getattr(channel, "serving", None), getattr(channel, "prepare", None)
+    with suppress(Exception):  # whoever asks first will be told
+        if serving is not None:
+            serving()
+        if prepare is not None:
+            prepare(Query(text="first"), wait_s=_WAKE_S)
 
 
 class SidecarServer:

@@ -347,3 +347,29 @@ def test_a_plugin_may_start_its_sidecar(path: Path, monkeypatch: pytest.MonkeyPa
     assert "no sidecar answers" in first.reason
     assert pid == starter._started.pid != os.getpid()
     assert 0 == starter._started.wait(PATIENCE_S)
+
+
+class Sleepy(Says):
+    """A channel whose model cannot be woken."""
+
+    def __init__(self) -> None:
+        super().__init__(finds("mug").does)
+        self.woken: list[str] = []
+
+    def serving(self) -> None:
+        self.woken.append("index")
+
+    def prepare(self, query: Query, *, wait_s: float) -> None:
+        self.woken.append("model")
+        raise RuntimeError("the model sleeps on")
+
+
+def test_a_channel_is_woken_before_it_is_asked_and_loaded_even_if_it_sleeps_on(path: Path) -> None:
+    """The first shoppers would wait for index and model; whoever cannot be woken is asked all the same."""
+    channel = Sleepy()
+    with serving(path, channel):
+        woken_first = list(channel.woken)
+        answer = proxy(path).find(request())
+
+    assert ["index", "model"] == woken_first
+    assert ["mug"] == [found.product_id for found in answer.hits]
