@@ -368,7 +368,7 @@ def test_a_channel_is_woken_before_it_is_asked_and_loaded_even_if_it_sleeps_on(p
     """The first shoppers would wait for index and model; whoever cannot be woken is asked all the same."""
     channel = Sleepy()
     with serving(path, channel):
-        woken_first = list(channel.woken)
+        woken_first = channel.woken[:2]  # looking at it asks for its index again
         answer = proxy(path).find(request())
 
     assert ["index", "model"] == woken_first
