@@ -63,7 +63,10 @@ def test_a_run_by_hand_writes_the_page_of_the_week_it_is_asked_for(tmp_path: Pat
     done = airflow(tmp_path, "-m", "dags", "run", "report_experiments", "--conf", json.dumps(conf))
     assert 0 == done.returncode, done.stdout + done.stderr
 
-    names = [f"uniecs-recall-2026-01-18{ending}" for ending in (".aggregates.json", ".html", ".json")]
+    names = [
+        f"uniecs-recall-2026-01-18{ending}"
+        for ending in (".aggregates.json", ".html", ".json", ".md", ".slack.json")
+    ]
     assert names == sorted(path.name for path in (tmp_path / "pages").iterdir())
     numbers = json.loads((tmp_path / "pages" / names[2]).read_text(encoding="utf-8"))
     assert 2 == numbers["window"]["looks_done"]
