@@ -2,15 +2,15 @@
 
 Pure: no clock, no chance, no I/O. A rule sees ranks only; `merge.blend` gives
 it each channel's products and says who found what. Every rule keeps the
-protected head, names each product once, and breaks ties by rank, then in the
-order of the lists: the base first, then the channels by name.
+protected head, names each product once, and breaks ties in the order of the
+lists: the base first, then the channels by name.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, count, islice, zip_longest
-from math import isfinite, prod
+from functools import lru_cache
+from itertools import chain, islice, zip_longest
+from math import isfinite
 from typing import Protocol
 
 from .errors import InvalidPlan
@@ -129,28 +129,18 @@ class ReciprocalRank:
         check_count("protected_head", self.protected_head, at_least=0)
 
     def order(self, lists: RankedLists, *, limit: int) -> list[str]:
-        """The largest sum first.
-
-        What one channel found stands in the order of ranks already. What several
-        found is worth as much as a single find at some better rank, the harmonic
-        one: it is put there, before its own places, and counts at the first.
-        """
-        k, base = self.k, lists[BASE]
-        several = sorted(_in_several(lists, first=k + 1))
-        # As many as the list can be asked for; what several found is there more than once.
-        enough = max(limit, len(base)) + (len(lists) - 1) * len(several)
-        by_turns, ends = _by_turns(lists, at_least=enough)
-        ordered, done = list(base[: self.protected_head]), 0
-        for single, _, _, product_id in several:
-            rank = int(single) - k  # the last single find that is worth no less
-            if rank >= len(ends):  # the list is long enough before it
-                break
-            if rank > done:
-                ordered += by_turns[ends[done] : ends[rank]]
-                done = rank
-            ordered.append(product_id)
-        ordered += by_turns[ends[done] :]
-        return list(dict.fromkeys(ordered)) if several or self.protected_head else ordered
+        """The largest sum first; what is worth the same stands in the order of the lists."""
+        shares = _shares(self.k, max(map(len, lists.values())))
+        base, *others = lists.values()
+        worth = dict(zip(base, shares, strict=False))
+        so_far = worth.get
+        for product_ids in others:
+            for product_id, share in zip(product_ids, shares, strict=False):
+                worth[product_id] = so_far(product_id, 0.0) + share
+        best_first = sorted(worth, key=worth.__getitem__, reverse=True)
+        if not self.protected_head:
+            return best_first
+        return list(dict.fromkeys(chain(base[: self.protected_head], best_first)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,8 +164,7 @@ class WeightedByRank:
 
     def order(self, lists: RankedLists, *, limit: int) -> list[str]:
         """The largest sum first."""
-        by_turns, _ = _by_turns(lists, at_least=sum(map(len, lists.values())))
-        worth = dict.fromkeys(by_turns, 0.0)
+        worth = dict.fromkeys(_by_turns(lists), 0.0)
         for name, product_ids in lists.items():
             weight, length = self.weights.get(name, 1.0), len(product_ids)
             for place, product_id in enumerate(product_ids):
@@ -203,53 +192,21 @@ def _recalled(lists: RankedLists) -> Sequence[str]:
     found = {name: product_ids for name, product_ids in lists.items() if name != BASE}
     if len(found) == 1:
         return next(iter(found.values()))
-    by_turns, _ = _by_turns(found, at_least=sum(map(len, found.values())))
-    return list(dict.fromkeys(by_turns))
+    return list(dict.fromkeys(_by_turns(found)))
 
 
-def _by_turns(lists: RankedLists, *, at_least: int) -> tuple[list[str], list[int]]:
-    """All firsts, then all seconds, ... until there are so many; and where each rank ends, from rank 0."""
-    lengths = {len(product_ids) for product_ids in lists.values()}
-    if len(lengths) == 1:
-        ranks = min(lengths.pop(), -(-at_least // len(lists)))
-        heads = (product_ids[:ranks] for product_ids in lists.values())
-        return list(chain.from_iterable(zip(*heads, strict=True))), list(
-            range(0, ranks * len(lists) + 1, len(lists))
-        )
-    ends = [0]
-    while len(ends) <= max(lengths, default=0) and ends[-1] < at_least:
-        ends.append(ends[-1] + sum(len(product_ids) >= len(ends) for product_ids in lists.values()))
+def _shares(k: int, places: int) -> Sequence[float]:
+    """1 / (k + rank) for at least so many ranks."""
+    return _shares_of(k, -(-places // 1_024))
+
+
+@lru_cache(maxsize=64)
+def _shares_of(k: int, thousands: int) -> Sequence[float]:
+    return tuple(1 / (k + rank) for rank in range(1, 1_024 * thousands + 1))
+
+
+def _by_turns(lists: RankedLists) -> list[str]:
+    """All firsts, then all seconds, ...; what several found comes several times."""
     nothing = object()
-    padded = zip_longest(*(product_ids[: len(ends) - 1] for product_ids in lists.values()), fillvalue=nothing)
-    return [one for one in chain.from_iterable(padded) if one is not nothing], ends  # type: ignore[misc]
-
-
-# The place at which a single find would be worth as much, the best place and the list that gave it, the id.
-Several = tuple[float, int, int, str]
-
-
-def _in_several(lists: RankedLists, *, first: int) -> list[Several]:
-    """What more than one channel found, to be sorted; places are counted from `first`."""
-    if len(lists) == 2:  # the ordinary case, written out: a shopper waits
-        ours, theirs = lists.values()
-        both = set(theirs).intersection(ours)
-        other = {product_id: place for place, product_id in enumerate(theirs, first) if product_id in both}
-        return [
-            (a * (b := other[product_id]) / (a + b), a if a <= b else b, int(a > b), product_id)
-            for a, product_id in enumerate(ours, first)
-            if product_id in both
-        ]
-    places = [dict(zip(product_ids, count(first), strict=False)) for product_ids in lists.values()]
-    known = Counter(chain.from_iterable(lists.values()))
-    return [
-        _worth(product_id, [of_one.get(product_id) for of_one in places])
-        for product_id, times in known.items()
-        if times > 1
-    ]
-
-
-def _worth(product_id: str, places: Sequence[int | None]) -> Several:
-    """One division of whole numbers, so that what ties exactly is equal."""
-    known = [place for place in places if place is not None]
-    best, product = min(known), prod(known)
-    return product / sum(product // place for place in known), best, places.index(best), product_id
+    padded = zip_longest(*lists.values(), fillvalue=nothing)
+    return [one for one in chain.from_iterable(padded) if one is not nothing]  # type: ignore[misc]
