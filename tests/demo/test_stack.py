@@ -158,10 +158,12 @@ def test_a_stack_stops_everything_in_reverse_order_whatever_happens(tmp_path: Pa
 def test_a_stack_stops_everything_on_a_signal(tmp_path: Path, sign: signal.Signals) -> None:
     """Ctrl-C in a terminal and SIGTERM from a supervisor end what was started."""
     code = (
-        "import time; from pathlib import Path; from demo.stack import Stack\n"
+        "import signal, time; from pathlib import Path; from demo.stack import Stack\n"
+        # Whoever runs the tests in the background ignores Ctrl-C, and so would this child.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"with Stack(Path({str(tmp_path)!r})) as s:\n"
         f"    print(s.process('sleeper', {SLEEPER!r}).pid, flush=True)\n"
-        "    time.sleep(600)"
+        "    time.sleep(60)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
