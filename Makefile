@@ -27,7 +27,7 @@ train: $(INSTALLED) ## Make the demo's encoder again (about half an hour on two 
 	@$(BIN)/python -m demo train
 
 test: $(INSTALLED) ## Run all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: lint types imports ## Everything but the tests
 
