@@ -377,6 +377,7 @@ def test_a_tester_sees_the_variant_of_choice_and_is_never_logged() -> None:
         (override(experiment="other"), "experiment 'other'"),
         (override(unit_id="somebody"), "'somebody', not for this one"),
     ],
+    ids=["unsigned", "forged", "variant", "experiment", "unit"],
 )
 def test_an_override_that_does_not_hold_is_refused(token: str, says: str) -> None:
     """The host serves its base; nobody leaves an experiment by a header."""
