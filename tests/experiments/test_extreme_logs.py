@@ -164,3 +164,16 @@ def month_file(experiment: Experiment, archive: Any, tmp_path: Path) -> Path:
     exposures, outcomes = one_unit_each(experiment)
     file.write_text(collect(experiment, archive(exposures, outcomes)).to_json(), encoding="utf-8")
     return file
+
+
+def test_a_channel_that_takes_its_time_is_no_wonder(experiment: Experiment, archive: Any) -> None:
+    """Treatment asks somebody, control nobody: many times as long is what everybody expects."""
+    exposures, outcomes = shop(experiment, units=400, seed=3)
+    for it in exposures:
+        it["latency_ms"] *= 20 if it["variant"] == "treatment" else 1
+    found = json.loads(to_json(analysed(experiment, archive, (exposures, outcomes))))
+    (wonder,) = [check for check in found["checks"] if check["name"] == "twyman"]
+    (speed,) = [one for one in found["comparisons"] if one["metric"] == "latency_per_search"]
+
+    assert 10 < speed["lift"]
+    assert "ok" == wonder["status"], wonder
