@@ -254,9 +254,7 @@ def exposure_from_json(line: bytes) -> Exposure:
 
 def outcome_to_json(outcome: Outcome) -> bytes:
     """The outcome as one line of JSON (UTF-8, no line feed)."""
-    fields: dict[str, Any] = {name: getattr(outcome, name) for name in _OUTCOME_FIELDS}
-    fields["occurred_at"] = _rfc3339(outcome.occurred_at)
-    return _dump(fields)
+    return _flat(outcome, _OUTCOME_FIELDS)
 
 
 def outcome_from_json(line: bytes) -> Outcome:
@@ -275,9 +273,7 @@ def outcome_from_json(line: bytes) -> Outcome:
 
 def mark_to_json(mark: Mark) -> bytes:
     """The mark as one line of JSON (UTF-8, no line feed)."""
-    fields: dict[str, Any] = {name: getattr(mark, name) for name in _MARK_FIELDS}
-    fields["occurred_at"] = _rfc3339(mark.occurred_at)
-    return _dump(fields)
+    return _flat(mark, _MARK_FIELDS)
 
 
 def mark_from_json(line: bytes) -> Mark:
@@ -304,6 +300,12 @@ def to_json(event: Exposure | Outcome | Mark) -> bytes:
 _EXPOSURE_FIELDS = tuple(Exposure.__dataclass_fields__)
 _OUTCOME_FIELDS = tuple(Outcome.__dataclass_fields__)
 _MARK_FIELDS = tuple(Mark.__dataclass_fields__)
+
+
+def _flat(event: Outcome | Mark, names: tuple[str, ...]) -> bytes:
+    fields: dict[str, Any] = {name: getattr(event, name) for name in names}
+    fields["occurred_at"] = _rfc3339(event.occurred_at)
+    return _dump(fields)
 
 
 def _check_event(event: str, unit_id: str, occurred_at: datetime) -> None:

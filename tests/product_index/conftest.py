@@ -1,13 +1,15 @@
-"""The stores that keep the same promises: in memory, milvus-lite as folder and as server, a real Milvus."""
+"""The stores that keep the same promises (in memory, milvus-lite, a real Milvus), and a store of pictures."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from product_index.encoder import HashEncoder
 from product_index.vector_store import InMemoryVectorDatabase, VectorDatabase, VectorStore
 
+from .picture_host import PICTURE
 from .rows import SPEC
 
 DIMENSION = 16
@@ -108,3 +110,14 @@ def store(kind: str, request: pytest.FixtureRequest) -> VectorStore:
     kept._client.delete("products_v1", filter="indexed_at_ms >= 0")
     assert [] == list(kept.rows())
     return kept
+
+
+@pytest.fixture
+def bucket() -> Iterator[str]:
+    """A store in memory that fsspec brings: the road of `s3:` without Amazon."""
+    files = fsspec.filesystem("memory")
+    for name, body in (("shop/mug.jpg", PICTURE), ("shop/page.jpg", b"<html>"), ("other/mug.jpg", PICTURE)):
+        files.pipe_file(f"/{name}", body)
+    yield "memory://shop"
+    for name in ("/shop", "/other"):
+        files.rm(name, recursive=True)

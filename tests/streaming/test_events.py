@@ -204,8 +204,13 @@ def test_exposures_and_outcomes_keep_their_published_schemas() -> None:
         occurred_at=datetime(2026, 11, 20, tzinfo=UTC),
     )
 
-    for name, text in (("exposure", exposure_to_json(exposure)), ("outcome", outcome_to_json(outcome))):
+    for name, event, text in (
+        ("exposure", exposure, exposure_to_json(exposure)),
+        ("outcome", outcome, outcome_to_json(outcome)),
+    ):
         fields = json.loads(text)
         jsonschema.validate(fields, schema(name))
 
-        assert set(fields) <= set(schema(name)["properties"])  # what was not noted is left out
+        properties = set(schema(name)["properties"])
+        assert set(fields) <= properties  # what was not noted is left out
+        assert properties == set(type(event).__dataclass_fields__)
