@@ -34,6 +34,7 @@ from .kafka_client import (
 )
 
 COMMIT_TIMEOUT_MS = 10_000
+REJOIN_S = 0.5  # a rejoin must begin and end within one poll
 REVOKE_BUDGET = 0.2  # of the poll interval: so long a rebalance waits for the work at hand
 # A dead letter is the original and what happened to it: it must fit where the original did.
 DEAD_LETTER_MAX_BYTES = 10 * 2**20
@@ -193,6 +194,11 @@ class KafkaChangeLog:
             self.resume()
 
     def _fetch(self, timeout_s: float, max_messages: int | None) -> list[_Fetched]:
+        # Where the topics change, the client begins to rejoin and forgets it if that ends between
+        # two polls: no heartbeat, no partitions, for ever (Java's did the same until KAFKA-9815).
+        if self._client._coordinator.rejoining:
+            self._client._coordinator.request_rejoin()
+            timeout_s = max(timeout_s, REJOIN_S)
         with translated("polling"):
             records = self._client.poll(timeout_ms=int(timeout_s * 1000), max_records=max_messages)
         # After the poll: it may lose a partition, get it back and read it, all in one call.
@@ -248,6 +254,11 @@ class KafkaTopicReader:
 
     def poll(self, *, timeout_s: float, max_messages: int) -> list[Message]:
         """What came, in order per partition; empty after the time."""
+        # Where the topics change, the client begins to rejoin and forgets it if that ends between
+        # two polls: no heartbeat, no partitions, for ever (Java's did the same until KAFKA-9815).
+        if self._client._coordinator.rejoining:
+            self._client._coordinator.request_rejoin()
+            timeout_s = max(timeout_s, REJOIN_S)
         with translated("polling"):
             records = self._client.poll(timeout_ms=int(timeout_s * 1000), max_records=max_messages)
         return [message for held in records.values() for message in messages_of(held)]

@@ -14,6 +14,7 @@ from .errors import Evicted, LogUnavailable, Refused
 Connection = Mapping[str, Any]  # what every client of ours is opened with: addresses and security
 
 METADATA_TIMEOUT_MS = 20_000
+METADATA_MAX_AGE_MS = 30_000  # a topic or a partition made meanwhile is found so soon
 # Of all partitions together, and of each; one larger message comes alone. The rest waits at the broker.
 FETCH_BYTES, PARTITION_FETCH_BYTES = 16 * 2**20, 4 * 2**20
 
@@ -39,6 +40,7 @@ def consumer(connection: Connection, group: str, **more: Any) -> Any:
         fetch_max_bytes=FETCH_BYTES,
         max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
         fetch_max_wait_ms=100,
+        metadata_max_age_ms=METADATA_MAX_AGE_MS,
         allow_auto_create_topics=False,
         **more,
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from kafka.admin import NewPartitions
 
 from experiments.kafka_log import KafkaEventLog
 from product_index.errors import StoreUnavailable
@@ -28,6 +29,7 @@ from streaming.kafka import (
     broker_answers,
     ensure_topics,
 )
+from streaming.kafka_client import administering
 from streaming.worker import Pace, Worker
 
 from .making import Bench, change_json, click, exposure, full_change
@@ -343,3 +345,22 @@ def test_what_a_poll_returns_is_never_thrown_away(
 
     assert 20 == len(found)
     assert 0 == behind(connection, topic)
+
+
+def test_new_partitions_are_taken_although_the_rejoin_ends_between_two_polls(
+    connection: dict[str, Any], topic: str
+) -> None:
+    """The client forgets such a rejoin, and its heartbeat with it: it would take nothing any more."""
+    with closing(joined(connection, topic)) as changes:
+        while len(changes.assigned()) < 2:
+            changes.poll(timeout_s=0.5, max_messages=1)
+        with administering(connection) as admin:
+            admin.create_partitions({topic: NewPartitions(4)})
+        gave_up_s = time.monotonic() + 30
+        while len(changes.assigned()) < 4 and time.monotonic() < gave_up_s:
+            changes._client._cluster.request_update()  # as it does by itself, every few minutes
+            time.sleep(0.3)
+            changes.poll(timeout_s=0.001, max_messages=1)
+
+        assert 4 == len(changes.assigned())
+        assert "stable" in str(changes._client._coordinator.state)
