@@ -9,7 +9,9 @@ in turn, through bare pymilvus with the same index and parameters; exact search
 in NumPy on the same vectors is the truth, and faiss stands beside it where it
 is installed. One process asks, one question at a time. Memory is what the
 server's processes hold more than before the load, resident; disk what its
-folder does.
+folder does. Each size has a server of its own: what the last one left in memory
+would count for the next. What is measured is kept at once, so that a run that
+is cut off keeps it.
 """
 
 import argparse
@@ -35,9 +37,11 @@ Vectors = NDArray[np.float32]
 
 DIMENSION = 256
 LIMIT = 100
+PARTS = 10
 # About as many clusters as a shop of this size has kinds of goods.
 ROWS_PER_CLUSTER = 100
 SPEC = CollectionSpec(dimension=DIMENSION, model_id="benchmark", preprocess_version="1")
+STORES = {"lite": "milvus-lite, FLAT", "real": "Milvus 2.3.5, HNSW"}
 # One product of fifty is of this brand.
 RARE = Filter(brand="rare")
 
@@ -55,6 +59,7 @@ class Line:
     recall: float
     recall_filtered: float | None = None
     of_bare: float | None = None
+    of_bare_spread: tuple[float, float] | None = None
     memory_mb_per_million: float | None = None
     disk_mb_per_million: float | None = None
 
@@ -158,9 +163,16 @@ def disk_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def ratio(ours: NDArray[np.float64], bare: NDArray[np.float64]) -> float:
-    """Ours over bare at the median; the questions went in turn."""
-    return round(float(np.median(ours) / np.median(bare)), 3)
+def ratio(ours: NDArray[np.float64], bare: NDArray[np.float64]) -> dict[str, Any]:
+    """Ours over bare at the median, and the least and most of ten parts; the questions went in turn."""
+    parts = [
+        round(float(np.median(one) / np.median(other)), 3)
+        for one, other in zip(np.array_split(ours, PARTS), np.array_split(bare, PARTS), strict=True)
+    ]
+    return {
+        "of_bare": round(float(np.median(ours) / np.median(bare)), 3),
+        "of_bare_spread": (min(parts), max(parts)),
+    }
 
 
 def measure_milvus(
@@ -206,7 +218,7 @@ def measure_milvus(
     lines = [
         line(name, "ours", rows, np.array(our_waits), load_rows_per_s=loaded, recall=recall(our_lists, truth),
              recall_filtered=recall(filtered, truth_filtered),
-             of_bare=ratio(np.array(our_waits), np.array(bare_waits)),
+             **ratio(np.array(our_waits), np.array(bare_waits)),
              memory_mb_per_million=None if held is None else round(held), disk_mb_per_million=round(lies)),
         line(name, "ours, 1 in 50 passes", rows, filtered_waits, load_rows_per_s=None,
              recall=recall(filtered, truth_filtered)),
@@ -255,6 +267,13 @@ def measure_faiss(vectors: Vectors, asked: Vectors) -> Line | None:
     )
 
 
+def told(one: Line) -> str:
+    """A ratio and its spread."""
+    if one.of_bare is None or one.of_bare_spread is None:
+        return ""
+    return f"{one.of_bare} ({one.of_bare_spread[0]} to {one.of_bare_spread[1]})"
+
+
 def table(lines: list[Line]) -> str:
     """Markdown."""
     names = (
@@ -265,13 +284,13 @@ def table(lines: list[Line]) -> str:
         "p50 ms",
         "p99 ms",
         "recall@100",
-        "of bare",
+        "of bare (least, most)",
         "MB per million",
         "MB on disk",
     )
     body = [
         f"| {one.store} | {one.how} | {one.rows:,} | {one.load_rows_per_s or ''} | {one.p50_ms} "
-        f"| {one.p99_ms} | {one.recall:.4f} | {one.of_bare or ''} | {one.memory_mb_per_million or ''} "
+        f"| {one.p99_ms} | {one.recall:.4f} | {told(one)} | {one.memory_mb_per_million or ''} "
         f"| {one.disk_mb_per_million or ''} |"
         for one in lines
     ]
@@ -279,13 +298,59 @@ def table(lines: list[Line]) -> str:
 
 
 def growth(lines: list[Line]) -> str:
-    """How p50 grows from one size to the next, as a power of the number of rows: 1 is in proportion."""
+    """How time grows from one size to the next, as a power of the number of rows: 1 is in proportion."""
     said = []
-    for one, more in pairwise(lines):
-        if (one.store, one.how) == (more.store, more.how) and more.rows > one.rows:
-            power = np.log(more.p50_ms / one.p50_ms) / np.log(more.rows / one.rows)
-            said.append(f"{one.store}, {one.how}: {one.rows:,} -> {more.rows:,} rows, p50 as n^{power:.2f}")
+    for one, more in pairwise(sorted(lines, key=lambda line: (line.store, line.how, line.rows))):
+        if (one.store, one.how) != (more.store, more.how) or more.rows == one.rows:
+            continue
+        powers = [f"p50 as n^{power(one, more, one.p50_ms, more.p50_ms):.2f}"]
+        if one.load_rows_per_s and more.load_rows_per_s:
+            took = [each.rows / (each.load_rows_per_s or 1) for each in (one, more)]
+            powers.append(f"loading as n^{power(one, more, *took):.2f}")
+        if one.memory_mb_per_million and more.memory_mb_per_million:
+            held = [each.rows * (each.memory_mb_per_million or 0) for each in (one, more)]
+            powers.append(f"memory as n^{power(one, more, *held):.2f}")
+        said.append(f"{one.store}, {one.how}: {one.rows:,} -> {more.rows:,} rows, {', '.join(powers)}")
     return "\n".join(said)
+
+
+def power(one: Line, more: Line, less: float, greater: float) -> float:
+    """The power of the number of rows that leads from the one figure to the other."""
+    return float(np.log(greater / less) / np.log(more.rows / one.rows))
+
+
+def keep(path: Path, lines: list[Line], asked: int) -> None:
+    """Keep the figures as JSON."""
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    told = {
+        "at": datetime.now(UTC).isoformat(),
+        "machine": machine,
+        "dimension": DIMENSION,
+        "limit": LIMIT,
+        "questions": asked,
+        "lines": [asdict(one) for one in lines],
+    }
+    path.write_text(json.dumps(told, indent=1))
+
+
+def measure(kind: str, size: int, asked_for: int) -> list[Line]:
+    """All that is measured at one size."""
+    vectors = clustered(size)
+    asked = questions(vectors, asked_for)
+    with tempfile.TemporaryDirectory() as name:
+        folder, server = Path(name), None
+        uri = str(folder / "index.db")
+        if kind == "real":
+            from tests.product_index.real_milvus import start_real_milvus
+
+            uri, server = start_real_milvus(folder)
+        try:
+            pid = None if server is None else server.pid
+            lines = measure_milvus(STORES[kind], uri, vectors, asked, folder=folder, pid=pid)
+        finally:
+            if server is not None:
+                server.stop()
+    return lines + [one for one in (measure_exact(vectors, asked), measure_faiss(vectors, asked)) if one]
 
 
 def main() -> None:
@@ -296,43 +361,15 @@ def main() -> None:
     said.add_argument("--questions", type=int, default=300)
     said.add_argument("--out", type=Path, help="keep the figures as JSON")
     asked_for = said.parse_args()
-    sizes = {
-        name: [int(size) for size in getattr(asked_for, name).split(",") if size] for name in ("lite", "real")
-    }
     lines: list[Line] = []
-    with tempfile.TemporaryDirectory() as folder:
-        uris, server = {"lite": str(Path(folder) / "index.db")}, None
-        if sizes["real"]:
-            from tests.product_index.real_milvus import start_real_milvus
-
-            uris["real"], server = start_real_milvus(Path(folder) / "real")
-        try:
-            for kind, name in (("lite", "milvus-lite, FLAT"), ("real", "Milvus 2.3.5, HNSW")):
-                for size in sizes[kind]:
-                    vectors = clustered(size)
-                    asked = questions(vectors, asked_for.questions)
-                    pid = server.pid if server is not None and kind == "real" else None
-                    lines += measure_milvus(name, uris[kind], vectors, asked, folder=Path(folder), pid=pid)
-                    lines += [
-                        one for one in (measure_exact(vectors, asked), measure_faiss(vectors, asked)) if one
-                    ]
-                    print(table(lines), flush=True)
-                    lines.sort(key=lambda one: (one.store, one.how))  # sorted is stable: sizes stay in order
-            print(growth(lines))
-        finally:
-            if server is not None:
-                server.stop()
-    if asked_for.out:
-        machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
-        told = {
-            "at": datetime.now(UTC).isoformat(),
-            "machine": machine,
-            "dimension": DIMENSION,
-            "limit": LIMIT,
-            "questions": asked_for.questions,
-            "lines": [asdict(one) for one in lines],
-        }
-        asked_for.out.write_text(json.dumps(told, indent=1))
+    for kind in STORES:
+        for size in [int(size) for size in getattr(asked_for, kind).split(",") if size]:
+            new = measure(kind, size, asked_for.questions)
+            print(table(new), flush=True)
+            lines += new
+            if asked_for.out:
+                keep(asked_for.out, lines, asked_for.questions)
+    print(growth(lines))
 
 
 if __name__ == "__main__":
