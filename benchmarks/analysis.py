@@ -20,10 +20,10 @@ from typing import Any
 
 import duckdb
 
-from experiments.again import repeat_a_a
-from experiments.comparing import compare_scan, compare_table
-from experiments.formula import read_formulas
-from experiments.table import scan_table
+from experiments.tables.again import repeat_a_a
+from experiments.tables.comparing import compare_scan, compare_table
+from experiments.tables.formula import read_formulas
+from experiments.tables.table import scan_table
 
 UNITS = 10_000_000
 REPEATS = 5

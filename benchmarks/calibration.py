@@ -16,17 +16,17 @@ from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 from scipy import stats
 
-from experiments.adjustment import adjust_by_covariate
-from experiments.attribution import channel_parts
-from experiments.clusters import by_cluster
 from experiments.definition import load_experiments
 from experiments.experiment import Metric
+from experiments.explaining.attribution import channel_parts
+from experiments.explaining.clusters import by_cluster
+from experiments.explaining.novelty import by_age
+from experiments.explaining.triggers import trigger_analysis
 from experiments.inference import Comparison, Estimate, compare, compare_estimates
 from experiments.metrics import Moments
-from experiments.novelty import by_age
-from experiments.power import Design, power_of
+from experiments.plan.power import Design, power_of
 from experiments.sequential import bounds, nominal_alpha
-from experiments.triggers import trigger_analysis
+from experiments.tables.adjustment import adjust_by_covariate
 from tests.experiments.units import (
     aggregates,
     of_ages,

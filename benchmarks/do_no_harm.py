@@ -34,8 +34,8 @@ import typer
 
 from benchmarks.faults import IN_PROCESS, SIDECAR, disk_full_log, slow_vendor
 from experiments.definition import Experiment, load_experiments
+from experiments.events.json_lines_log import JsonLinesEventLog
 from experiments.exposure import EventLog
-from experiments.json_lines_log import JsonLinesEventLog
 from recall_plugin.breaker import Breaker, BreakerRule
 from recall_plugin.channels import Channel
 from recall_plugin.plugin import RecallPlugin

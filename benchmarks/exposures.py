@@ -25,7 +25,7 @@ import typer
 
 from experiments.assignment import assign
 from experiments.definition import load_experiments
-from experiments.json_lines_log import JsonLinesEventLog, finish_left_open
+from experiments.events.json_lines_log import JsonLinesEventLog, finish_left_open
 from experiments.warehouse import connect
 from recall_plugin.plugin import RecallPlugin
 from recall_plugin.query import Query

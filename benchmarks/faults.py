@@ -16,7 +16,7 @@ import structlog
 
 from experiments.assignment import Decision, assign
 from experiments.definition import load_experiments
-from experiments.event_ring import Delivery, EventRing, Line
+from experiments.events.event_ring import Delivery, EventRing, Line
 from product_index.encoder import HashEncoder
 from product_index.errors import StoreUnavailable
 from product_index.vector_store import Hit

@@ -91,9 +91,9 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers instead of a table.")] = False,
 ) -> None:
     """Compare the variants of any table with control."""
-    from .comparing import compare_table  # heavy: DuckDB and SciPy
-    from .comparison_text import as_text
-    from .formula import read_formulas
+    from .tables.comparing import compare_table  # heavy: DuckDB and SciPy
+    from .tables.comparison_text import as_text
+    from .tables.formula import read_formulas
 
     result = compare_table(
         file,
@@ -126,7 +126,7 @@ def power(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Say how many units a lift needs, or which lift some units can show."""
-    from .power import Design, power_of, smallest_lift, units_needed
+    from .plan.power import Design, power_of, smallest_lift, units_needed
 
     design = Design(
         variation=variation_of(mean, sd, share), alpha=alpha, share=treated, saved=saved, tests=tests
@@ -172,7 +172,7 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Write a definition and sign it; without a hypothesis, sign the one that is there."""
-    from .plan_files import plan_experiment
+    from .plan.plan_files import plan_experiment
 
     place = folder or Settings().experiments
     if place is None:
@@ -211,8 +211,8 @@ def aa(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Split a table's units at random, many times: does a test of nothing stay quiet?"""
-    from .again import repeat_a_a  # heavy: DuckDB and SciPy
-    from .formula import read_formulas
+    from .tables.again import repeat_a_a  # heavy: DuckDB and SciPy
+    from .tables.formula import read_formulas
 
     formulas = read_formulas(metric, covariates=covariate or (), caps=cap or ())
     result = repeat_a_a(file, formulas=formulas, unit=unit, runs=runs, seed=seed)

@@ -11,10 +11,10 @@ from typing import Any
 
 from .anytime import POWER, alpha_account, at_any_time
 from .audit import check_errors
-from .bayes import PRIOR_SD
 from .errors import InvalidData
 from .experiment import Experiment, Metric
-from .findings import beside, explain
+from .explaining.bayes import PRIOR_SD
+from .explaining.findings import beside, explain
 from .inference import ALPHA, Comparison, adjust, compare, estimate
 from .metrics import Aggregates, Slice, column_of
 from .sequential import Spending, bounds, nominal_alpha

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .buckets import unpack
 from .experiment import Experiment
 from .inference import Comparison
 from .metrics import Aggregates, Moments, column_of
+from .scan.buckets import unpack
 from .trust import Check
 
 DRAWS, DRAWS_SEED = 1_000, 11

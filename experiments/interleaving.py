@@ -12,7 +12,7 @@ from scipy import stats
 
 from .errors import InvalidData
 from .inference import ALPHA
-from .table_input import open_table
+from .tables.table_input import open_table
 from .warehouse import connect
 
 

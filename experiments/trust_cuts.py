@@ -11,12 +11,12 @@ from math import exp, log
 import numpy as np
 from scipy import special
 
-from .again import FEWEST_BUCKETS, p_values, say
-from .buckets import unpack
 from .experiment import Experiment, Metric
-from .formula import Formula
 from .inference import Comparison
 from .metrics import Aggregates, Moments, column_of
+from .scan.buckets import unpack
+from .tables.again import FEWEST_BUCKETS, p_values, say
+from .tables.formula import Formula
 from .trust import SAMPLE_RATIO_ALPHA, Check, Status, sample_ratio
 from .trust_numbers import Spread, check_balance, check_influence, check_skewness, check_twyman
 

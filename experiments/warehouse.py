@@ -14,12 +14,12 @@ from typing import Any
 
 import duckdb
 
-from . import unit_query
 from .errors import InvalidData
 from .experiment import COLUMNS, Experiment
 from .metrics import Aggregates, Arm, Counts, Moments, Slice, column_of
-from .moment_query import moments_by
-from .part_scan import PartScan
+from .scan import unit_query
+from .scan.moment_query import moments_by
+from .scan.part_scan import PartScan
 
 # What a table that cannot be read raises, for the doors that read others than the archive.
 DatabaseError = duckdb.Error

@@ -122,7 +122,7 @@ def build_event_log(settings: Settings) -> EventLog:
         InvalidSettings: nowhere; an experiment without a log is worth nothing.
     """
     if settings.events is not None:
-        from experiments.json_lines_log import JsonLinesEventLog
+        from experiments.events.json_lines_log import JsonLinesEventLog
 
         return JsonLinesEventLog(settings.events)
     if not settings.kafka_bootstrap:
@@ -130,7 +130,7 @@ def build_event_log(settings: Settings) -> EventLog:
             "KAFKA_BOOTSTRAP is not set, so exposures would be lost; set it to host:port, or RECALL_EVENTS"
             " to a folder, or pass event_log="
         )
-    from experiments.kafka_log import KafkaEventLog  # heavy: load only when chosen
+    from experiments.events.kafka_log import KafkaEventLog  # heavy: load only when chosen
 
     return KafkaEventLog(settings.kafka_bootstrap)
 

@@ -15,8 +15,8 @@ from demo.tastes import World, build_world
 from demo.telling import Telling
 from experiments.assignment import assign
 from experiments.definition import Experiment
+from experiments.events.kafka_log import KafkaEventLog
 from experiments.exposure import InMemoryEventLog
-from experiments.kafka_log import KafkaEventLog
 from product_index.build import build_database
 from product_index.encoder import Encoder
 from product_index.errors import ProductIndexError

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
 from experiments.__main__ import app
-from experiments.comparing import compare_table
 from experiments.errors import ExperimentsError
-from experiments.formula import read_formulas
+from experiments.tables.comparing import compare_table
+from experiments.tables.formula import read_formulas
 
 Columns = Mapping[str, Any]
 

@@ -14,15 +14,15 @@ from statsmodels.stats.power import NormalIndPower
 from typer.testing import CliRunner
 
 from experiments.__main__ import app
-from experiments.again import p_values, repeat_a_a
 from experiments.errors import InvalidData
 from experiments.experiment import Metric
-from experiments.formula import read_formulas
 from experiments.inference import compare
 from experiments.interleaving import compare_interleaved
 from experiments.metrics import Moments
-from experiments.power import Design, power_of, smallest_lift, units_needed
+from experiments.plan.power import Design, power_of, smallest_lift, units_needed
 from experiments.settings import week_end
+from experiments.tables.again import p_values, repeat_a_a
+from experiments.tables.formula import read_formulas
 
 from .tables import shoppers, write_csv
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from experiments.audit import jackknife_error, resample
-from experiments.buckets import unpack
 from experiments.definition import Experiment
 from experiments.inference import estimate
 from experiments.metrics import Aggregates, Moments
+from experiments.scan.buckets import unpack
 from experiments.warehouse import collect
 from tests.experiments.logs import MUG, exposure, outcome, shop, write_archive
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from experiments import unit_query
 from experiments.definition import Experiment
-from experiments.dialects import STEPS, spark_statements
 from experiments.errors import InvalidData
+from experiments.scan import unit_query
+from experiments.scan.dialects import STEPS, spark_statements
 from experiments.warehouse import connect
 
 from .logs import exposure, outcome, shop, write_archive

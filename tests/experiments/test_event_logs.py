@@ -15,7 +15,8 @@ import pytest
 
 from experiments import json_lines_log
 from experiments.errors import InvalidEvent
-from experiments.event_ring import Delivery, EventRing, Line
+from experiments.events.event_ring import Delivery, EventRing, Line
+from experiments.events.json_lines_log import JsonLinesEventLog, finish_left_open
 from experiments.exposure import (
     Exposure,
     Mark,
@@ -26,7 +27,6 @@ from experiments.exposure import (
     mark_from_json,
     to_json,
 )
-from experiments.json_lines_log import JsonLinesEventLog, finish_left_open
 
 NOW = datetime(2026, 1, 15, 9, 30, tzinfo=UTC)
 

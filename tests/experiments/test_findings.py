@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.attribution import channel_parts
-from experiments.bayes import PRIOR_SD, posterior
-from experiments.clusters import by_cluster, differ, shrink
 from experiments.definition import Experiment
-from experiments.delta import joint_reach, propagate
+from experiments.explaining.attribution import channel_parts
+from experiments.explaining.bayes import PRIOR_SD, posterior
+from experiments.explaining.clusters import by_cluster, differ, shrink
+from experiments.explaining.delta import joint_reach, propagate
+from experiments.explaining.novelty import by_age
+from experiments.explaining.outlook import outlook
+from experiments.explaining.triggers import trigger_analysis
 from experiments.inference import Comparison, compare
-from experiments.novelty import by_age
-from experiments.outlook import outlook
-from experiments.triggers import trigger_analysis
 
 from .units import aggregates, moments, of_ages, of_channels, of_clusters, triggered
 

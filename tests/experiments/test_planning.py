@@ -13,7 +13,7 @@ from experiments.__main__ import app
 from experiments.analysis import analyse
 from experiments.definition import Experiment, load_experiments
 from experiments.errors import ExperimentsError, InvalidExperiment
-from experiments.plan_files import plan_experiment
+from experiments.plan.plan_files import plan_experiment
 from experiments.report import render
 from experiments.signing import SUFFIX, hold, read_record, sign
 from experiments.warehouse import collect

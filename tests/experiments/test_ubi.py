@@ -5,8 +5,8 @@ from typing import Any
 import jsonschema
 import pytest
 
+from experiments.events.ubi import ubi_event, ubi_query
 from experiments.exposure import Outcome
-from experiments.ubi import ubi_event, ubi_query
 from tests.experiments.test_event_logs import NOW, exposure, mark
 
 SHORT = {"type": "string", "maxLength": 100}

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("module", ["streaming", "streaming.__main__", "experiments.kafka_log"])
+@pytest.mark.parametrize("module", ["streaming", "streaming.__main__", "experiments.events.kafka_log"])
 def test_importing_the_room_loads_no_heavy_client(module: str) -> None:
     """torch, pymilvus, onnxruntime and pyarrow load when they are chosen."""
     code = (

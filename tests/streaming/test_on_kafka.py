@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from kafka.admin import NewPartitions
 
-from experiments.kafka_log import KafkaEventLog
+from experiments.events.kafka_log import KafkaEventLog
 from product_index.errors import StoreUnavailable
 from product_index.product import ProductChange
 from product_index.refresh import Receipt

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import pyarrow.parquet as pq
 import pytest
 
-from experiments.kafka_log import KafkaEventLog
+from experiments.events.kafka_log import KafkaEventLog
 from product_index.embedding import spec_of
 from product_index.encoder import HashEncoder
 from streaming.build import group_lag

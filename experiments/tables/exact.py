@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from scipy import stats
 
-from .inference import Comparison
+from experiments.inference import Comparison
 
 # With fewer than this in a variant the log-ratio's normal curve is a poor fit.
 RARE = 10

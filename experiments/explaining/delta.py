@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from .metrics import Moments
+from experiments.metrics import Moments
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]

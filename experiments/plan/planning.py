@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from .errors import InvalidExperiment
-from .experiment import COLUMNS, SLOTS
+from experiments.errors import InvalidExperiment
+from experiments.experiment import COLUMNS, SLOTS
 
 _FORMULA = re.compile(r"(?P<kind>mean|ratio)\((?P<inside>[^()]*)\)(?:@(?P<margin>[0-9.]+))?")
 

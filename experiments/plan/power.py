@@ -10,7 +10,7 @@ from math import ceil, expm1, log1p, sqrt
 
 from scipy import stats
 
-from .errors import InvalidData
+from experiments.errors import InvalidData
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,9 @@ from itertools import combinations_with_replacement
 from math import isfinite, sqrt
 from typing import Any
 
+from experiments.metrics import Moments, Shape
+
 from .formula import Formula
-from .metrics import Moments, Shape
 
 Rows = Callable[[str], list[tuple[Any, ...]]]
 

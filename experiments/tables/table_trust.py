@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 
 from scipy import stats
 
+from experiments.inference import Comparison
+from experiments.trust import CROSSED_LIMIT, SAMPLE_RATIO_ALPHA, Check, sample_ratio
+from experiments.trust_numbers import Spread, check_balance, check_influence, check_skewness, check_twyman
+
 from .formula import Formula
-from .inference import Comparison
 from .table import WHOLE, TableScan
-from .trust import CROSSED_LIMIT, SAMPLE_RATIO_ALPHA, Check, sample_ratio
-from .trust_numbers import Spread, check_balance, check_influence, check_skewness, check_twyman
 
 
 def check_table(

@@ -9,9 +9,9 @@ from typing import Any
 
 from scipy import special
 
-from .anytime import POWER
-from .inference import Comparison
-from .sequential import bounds
+from experiments.anytime import POWER
+from experiments.inference import Comparison
+from experiments.sequential import bounds
 
 # Others published 0.5% to 3% on conversion for a new recall channel; clicks move more.
 TARGETS = (0.01, 0.02, 0.05, 0.10)

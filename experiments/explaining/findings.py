@@ -9,13 +9,14 @@ from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
-from .adjustment import adjust_by_covariate
+from experiments.experiment import Experiment, Metric
+from experiments.inference import Comparison, compare, compare_estimates
+from experiments.metrics import Aggregates, Moments, column_of
+from experiments.tables.adjustment import adjust_by_covariate
+
 from .attribution import channel_parts
 from .bayes import PRIOR_SD, posterior
 from .clusters import by_cluster
-from .experiment import Experiment, Metric
-from .inference import Comparison, compare, compare_estimates
-from .metrics import Aggregates, Moments, column_of
 from .novelty import by_age
 from .outlook import outlook, since_last_look
 from .triggers import trigger_analysis

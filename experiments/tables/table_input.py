@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import InvalidData
-from .warehouse import DatabaseError
+from experiments.errors import InvalidData
+from experiments.warehouse import DatabaseError
 
 MISSING_WORDS = ("", "nan", "na", "n/a", "null", "none", "nat", "<na>", "-nan")
 

@@ -10,13 +10,14 @@ from math import isinf
 from pathlib import Path
 from typing import Any
 
-from .errors import InvalidData
+from experiments.errors import InvalidData
+from experiments.metrics import Moments, Shape
+from experiments.warehouse import connect
+
 from .formula import Formula
-from .metrics import Moments, Shape
 from .quantiles import Quantile, quantiles
 from .table_input import open_table, refuse_infinity
 from .table_moments import Wanted, guess_centres, letters_of, moments_in_one_pass
-from .warehouse import connect
 
 # More variants, or more values of a segment, than this are the wrong column.
 MOST_VARIANTS = 20

@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from experiments.experiment import Experiment, Metric
+from experiments.inference import Comparison, Estimate, compare, compare_estimates, estimate
+from experiments.metrics import Aggregates, Moments, column_of
+from experiments.trust import SAMPLE_RATIO_ALPHA, sample_ratio
+
 from .delta import Vector, propagate
-from .experiment import Experiment, Metric
-from .inference import Comparison, Estimate, compare, compare_estimates, estimate
-from .metrics import Aggregates, Moments, column_of
-from .trust import SAMPLE_RATIO_ALPHA, sample_ratio
 
 Cuts = Mapping[str, Mapping[str, Moments]]
 Pair = tuple[str, str]

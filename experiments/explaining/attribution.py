@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from experiments.metrics import Aggregates
+
 from .delta import Vector, joint_reach, propagate
-from .metrics import Aggregates
 
 # A part of a lift smaller than this is what a sum of floats leaves over.
 _NOTHING = 1e-6

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from .errors import InvalidData
+from experiments.errors import InvalidData
 
 Kind = Literal["mean", "ratio", "proportion", "quantile"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .metrics import Moments
+from experiments.metrics import Moments
 
 Matrix = NDArray[np.float64]
 

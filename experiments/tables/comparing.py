@@ -10,16 +10,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from experiments.errors import InvalidData
+from experiments.experiment import Metric
+from experiments.inference import ALPHA, Comparison, Estimate, compare_estimates, estimate
+from experiments.metrics import Moments
+from experiments.trust import Check
+
 from .adjustment import Adjusted, adjust_by_covariate
-from .errors import InvalidData
 from .exact import RARE, compare_rare
-from .experiment import Metric
 from .formula import Formula
-from .inference import ALPHA, Comparison, Estimate, compare_estimates, estimate
-from .metrics import Moments
 from .table import WHOLE, TableScan, scan_table
 from .table_trust import check_table
-from .trust import Check
 
 Result = dict[str, Any]
 

@@ -8,8 +8,9 @@ not know of DuckDB's words is rewritten here, in the tree.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from experiments.errors import InvalidData
+
 from . import unit_query
-from .errors import InvalidData
 
 # In the order in which they build on each other, over the views exposure_log and outcome_log.
 STEPS = ("EXPOSURES", "SEARCHES", "UNITS", "OUTCOMES", "UNIT_WEEKS")

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from .buckets import BUCKETS, Matrix, Stack
+from experiments.errors import InvalidData
+from experiments.inference import Estimate, compare_estimates
+from experiments.metrics import Moments
+from experiments.scan.buckets import BUCKETS, Matrix, Stack
+
 from .comparing import blank
-from .errors import InvalidData
 from .formula import Formula
-from .inference import Estimate, compare_estimates
-from .metrics import Moments
 from .table import scan_buckets
 
 # Fewer filled buckets than this cannot be split into halves that are alike.

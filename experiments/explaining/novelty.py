@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from experiments.inference import CLEARLY_AWAY
+from experiments.metrics import Aggregates
+
 from .delta import Vector, joint_reach, propagate
-from .inference import CLEARLY_AWAY
-from .metrics import Aggregates
 
 
 def by_age(aggregates: Aggregates, control: str, treatment: str, *, alpha: float) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import structlog
 
-from .exposure import Exposure, Mark, Outcome, to_json
+from experiments.exposure import Exposure, Mark, Outcome, to_json
 
 log = structlog.get_logger()
 

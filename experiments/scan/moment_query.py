@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import combinations_with_replacement
 from typing import Any
 
-from .metrics import Moments
+from experiments.metrics import Moments
 
 Rows = Callable[[str], list[tuple[Any, ...]]]
 

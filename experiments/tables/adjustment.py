@@ -11,8 +11,8 @@ the two values is carried into the variance.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .inference import Estimate
-from .metrics import Moments
+from experiments.inference import Estimate
+from experiments.metrics import Moments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

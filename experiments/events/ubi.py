@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from .exposure import Exposure, Mark, Outcome
+from experiments.exposure import Exposure, Mark, Outcome
 
 # UBI's own names for deeds, where it has one.
 _ACTIONS = {"click": "click", "add_to_cart": "add_to_cart", "order": "purchase"}

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from experiments.experiment import COLUMNS, Experiment
+from experiments.metrics import Moments, Shape, column_of
+
 from . import part_query
 from .buckets import BUCKETS, pack
-from .experiment import COLUMNS, Experiment
-from .metrics import Moments, Shape, column_of
 from .moment_query import Rows, moments_by
 
 Cuts = dict[str, dict[str, Moments]]

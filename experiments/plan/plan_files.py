@@ -7,12 +7,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from .definition import Experiments, load_experiments, read_definition
-from .errors import InvalidExperiment
-from .experiment import Experiment
+from experiments.definition import Experiments, load_experiments, read_definition
+from experiments.errors import InvalidExperiment
+from experiments.experiment import Experiment
+from experiments.report import write_whole
+from experiments.signing import SUFFIX, read_record, sign
+
 from .planning import draw_definition
-from .report import write_whole
-from .signing import SUFFIX, read_record, sign
 
 
 def plan_experiment(

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from scipy import optimize, special, stats
 
+from experiments.experiment import Metric
+from experiments.inference import compare
+from experiments.metrics import Aggregates
+
 from .delta import Vector
-from .experiment import Metric
-from .inference import compare
-from .metrics import Aggregates
 
 CTR = Metric(
     name="ctr", title="Clicks per search", role="secondary", numerator="clicks", denominator="searches"

@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import InvalidEvent
+from experiments.errors import InvalidEvent
+
 from .event_ring import CAPACITY, Delivery, EventRing, Kind, Line
 
 ROTATE_BYTES = 64 * 1024 * 1024

@@ -9,7 +9,7 @@ from math import exp, expm1, log, pi, sqrt
 
 from scipy import special
 
-from .inference import Comparison
+from experiments.inference import Comparison
 
 PRIOR_SD = 0.10
 

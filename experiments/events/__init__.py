@@ -1,0 +1,7 @@
+"""The road of an event out of a request that must not wait.
+
+event_ring      bounded, drops and counts, writes in the background
+json_lines_log  its end in files
+kafka_log       its end in Kafka
+ubi             the same events in OpenSearch's words
+"""

@@ -1,0 +1,10 @@
+"""Any table of units and numbers, without a definition.
+
+formula        metrics written on one line
+table          a table to moments per variant (table_input its door, table_moments its one pass, quantiles)
+adjustment     CUPED: what was there before, taken out
+exact          rare counts
+table_trust    may these numbers be believed, as far as a table can answer
+again          the same table split by chance, many times
+comparing      all of it, as plain JSON (comparison_text for a terminal)
+"""
