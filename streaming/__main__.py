@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -20,6 +20,8 @@ from experiments.errors import ExperimentsError
 from product_index.errors import ProductIndexError
 
 from . import build
+from .archive import Archiver
+from .archive_lines import LineEvents
 from .compaction import compact as join_files
 from .dead_letters import SUFFIX
 from .dead_letters import replay as put_back
@@ -112,6 +114,12 @@ def status(
 
 @app.command()
 def archive(
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="JSON Lines instead of Kafka: the folder of RECALL_EVENTS, or one file of it."
+        ),
+    ] = None,
     until_caught_up: Annotated[
         bool, typer.Option(help="End once everything there is now is archived.")
     ] = False,
@@ -119,16 +127,19 @@ def archive(
 ) -> None:
     """Write exposures and outcomes to Parquet under EXPERIMENT_LOGS, each exactly once."""
     settings = read_settings()
-    with (
-        stop_on_signal() as stopped,
-        build.open_archiver(settings, chunk_wait_s=chunk_wait_s) as archiver,
-        errors.status(f"archiving to {settings.experiment_logs}"),
-    ):
-        totals = archiver.run(stop=stopped, until_caught_up=until_caught_up)
+    lines = None if source is None else LineEvents(source)
+    with stop_on_signal() as stopped, ExitStack() as closing:
+        events = lines or closing.enter_context(build.open_topic_events(settings))
+        archiver = Archiver(events, settings.experiment_logs, chunk_wait_s=chunk_wait_s)
+        with errors.status(f"archiving to {settings.experiment_logs}"):
+            totals = archiver.run(stop=stopped, until_caught_up=until_caught_up)
     rows = ", ".join(f"{count} {kind}" for kind, count in sorted(totals.rows.items())) or "nothing new"
-    print(f"{rows} in {totals.files} files under {settings.experiment_logs}")
+    files = "1 file" if totals.files == 1 else f"{totals.files} files"
+    print(f"{rows} in {files} under {settings.experiment_logs}")
     if totals.unreadable:
         print(f"{totals.unreadable} events could not be read; see {settings.experiment_logs / 'unreadable'}")
+    for remark in lines.remarks() if lines is not None else ():
+        print(remark)
 
 
 @app.command()

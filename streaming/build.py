@@ -22,7 +22,8 @@ from product_index.refresh import Receipt, apply_changes
 from product_index.settings import read_settings as read_index_settings
 from product_index.vector_store import VectorDatabase, VectorStore
 
-from .archive import Archiver
+from .archive_source import Kind
+from .archive_topics import TopicEvents
 from .change_log import Message, MessageSink
 from .dead_letters import SUFFIX
 from .debezium import change_from_row
@@ -180,18 +181,14 @@ def change_reader(settings: Settings) -> Callable[[Message], ProductChange | Non
 
 
 @contextmanager
-def open_archiver(settings: Settings, *, chunk_wait_s: float) -> Iterator[Archiver]:
-    """An archiver of both event topics."""
-    topics = [settings.exposures_topic, settings.outcomes_topic]
-    ensure_topics(settings, topics)
-    reader = kafka_adapter().KafkaTopicReader(settings.connection(), topics, group=settings.archive_group)
+def open_topic_events(settings: Settings) -> Iterator[TopicEvents]:
+    """What the archive reads where events go to Kafka: both topics."""
+    kinds: dict[str, Kind] = {settings.exposures_topic: "exposures", settings.outcomes_topic: "outcomes"}
+    ensure_topics(settings, list(kinds))
+    adapter = kafka_adapter()
+    reader = adapter.KafkaTopicReader(settings.connection(), list(kinds), group=settings.archive_group)
     try:
-        yield Archiver(
-            reader,
-            settings.experiment_logs,
-            {settings.exposures_topic: "exposures", settings.outcomes_topic: "outcomes"},
-            chunk_wait_s=chunk_wait_s,
-        )
+        yield TopicEvents(reader, kinds)
     finally:
         reader.close()
 

@@ -13,21 +13,17 @@ A reader between 2 and 3 may meet a row twice; its event id tells.
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import structlog
 
-from .archive_files import beside, only_one, settle
+from .archive_files import FROM, JOINED, STEMS, beside, only_one, settle, told_by
+from .archive_marks import KINDS, mark_file, read_mark, stretch_of
 
 log = structlog.get_logger()
 
-KINDS = ("exposures", "outcomes")
-PREFIX = "joined-"
-# The names of what a joined file holds, in its Parquet metadata.
-FROM, STEMS = b"uniecs.from", b"uniecs.stems"
 # Larger files are read well as they are; a joined file stays below this in sum.
 JOINED_BYTES = 128 * 2**20
 
@@ -68,23 +64,17 @@ def compact(folder: Path, *, keep_day: str) -> Compacted:
 
 def finish(day: Path) -> None:
     """Remove the files that a joined one in place holds already."""
-    for joined in list(day.glob(f"{PREFIX}*.parquet")):
+    for joined in list(day.glob(f"{JOINED}*.parquet")):
         if joined.exists():  # not one that a later one holds
-            for name in _told(joined)[FROM]:
+            for name in told_by(joined)[FROM]:
                 (day / name).unlink(missing_ok=True)
 
 
-def finish_all(folder: Path, kinds: Iterable[str]) -> None:
+def finish_all(folder: Path) -> None:
     """Finish what a kill has cut off, in every day; the caller is the only one who writes."""
-    for kind in kinds:
+    for kind in KINDS:
         for day in (folder / kind).glob("day=*"):
             finish(day)
-
-
-def stems_joined(folder: Path, kind: str) -> set[str]:
-    """Of which partitions the joined files of a kind hold rows."""
-    joined = (folder / kind).glob(f"day=*/{PREFIX}*.parquet")
-    return {stem for file in joined for stem in _told(file)[STEMS]}
 
 
 def _files(day: Path) -> list[Path]:
@@ -95,15 +85,13 @@ def _passed(folder: Path, kind: str, day: Path) -> Iterator[Path]:
     """The files of chunks that count, oldest names first."""
     marks: dict[str, int] = {}
     for file in _files(day):
-        if file.name.startswith(PREFIX):
+        if file.name.startswith(JOINED):
             yield file
-            continue
-        stem, _, last = _parts(file)
-        if stem not in marks:
-            mark = folder / "_offsets" / f"{kind}-{stem}.json"
-            marks[stem] = json.loads(mark.read_text(encoding="utf-8"))["next"] if mark.exists() else 0
-        if last < marks[stem]:
-            yield file
+        elif (stretch := stretch_of(file)) is not None:
+            if stretch.stem not in marks:
+                marks[stretch.stem] = read_mark(mark_file(folder, kind, stretch.stem)) or 0
+            if stretch.last < marks[stretch.stem]:
+                yield file
 
 
 def _groups(files: Iterator[Path]) -> Iterator[list[Path]]:
@@ -134,7 +122,7 @@ def _join(files: Sequence[Path]) -> int:
     told = {FROM: json.dumps(names), STEMS: json.dumps(sorted(stems))}
     table = table.replace_schema_metadata(told)
     name = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
-    target = files[0].with_name(f"{PREFIX}{name}.parquet")
+    target = files[0].with_name(f"{JOINED}{name}.parquet")
     written = beside(target)
     pq.write_table(table, written, compression="zstd")
     settle(written)
@@ -145,17 +133,7 @@ def _join(files: Sequence[Path]) -> int:
 
 
 def _stems(file: Path) -> Sequence[str]:
-    return _told(file)[STEMS] if file.name.startswith(PREFIX) else [_parts(file)[0]]
-
-
-def _parts(file: Path) -> tuple[str, int, int]:
-    """The partition's stem and the offsets in a chunk's name."""
-    stem, first, last = file.stem.rsplit("-", 2)
-    return stem, int(first), int(last)
-
-
-def _told(file: Path) -> Mapping[bytes, list[str]]:
-    import pyarrow.parquet as pq
-
-    metadata: Mapping[bytes, Any] = pq.read_schema(file).metadata or {}
-    return {name: json.loads(metadata.get(name, b"[]")) for name in (FROM, STEMS)}
+    if file.name.startswith(JOINED):
+        return told_by(file)[STEMS]
+    stretch = stretch_of(file)
+    return [] if stretch is None else [stretch.stem]

@@ -272,6 +272,7 @@ def test_7_no_winner_is_named_when_the_sample_ratio_is_off(experiment: Experimen
     """Far more clicks in treatment, but every third shopper of control is missing from the log."""
     from experiments.analysis import analyse
     from streaming.archive import Archiver
+    from streaming.archive_topics import TopicEvents
     from streaming.change_log import InMemoryTopicReader
 
     topics = InMemoryTopics()
@@ -279,7 +280,7 @@ def test_7_no_winner_is_named_when_the_sample_ratio_is_off(experiment: Experimen
         _log(topics, exposure, outcome)
     reader = InMemoryTopicReader(topics, ["search-exposures", "search-outcomes"])
     kinds: dict[str, Any] = {"search-exposures": "exposures", "search-outcomes": "outcomes"}
-    Archiver(reader, tmp_path, kinds).run(stop=lambda: False, until_caught_up=True)
+    Archiver(TopicEvents(reader, kinds), tmp_path).run(stop=lambda: False, until_caught_up=True)
 
     aggregates = collect(experiment, tmp_path)
     result = analyse(experiment, aggregates)

@@ -12,12 +12,14 @@ import pytest
 
 from experiments.exposure import Exposure, Outcome, exposure_to_json, outcome_to_json
 from streaming.archive import Archiver, ArchiveTotals
+from streaming.archive_source import Kind
+from streaming.archive_topics import TopicEvents
 from streaming.change_log import InMemoryTopicReader, InMemoryTopics, Outgoing
 from streaming.errors import ArchiveError
 
 from .making import click, exposure
 
-TOPICS = {"search-exposures": "exposures", "search-outcomes": "outcomes"}
+TOPICS: dict[str, Kind] = {"search-exposures": "exposures", "search-outcomes": "outcomes"}
 
 
 def put_exposures(topics: InMemoryTopics, numbers: range) -> None:
@@ -33,7 +35,7 @@ def put_exposures(topics: InMemoryTopics, numbers: range) -> None:
 
 def archive(topics: InMemoryTopics, folder: Path, *, chunk_rows: int = 50_000) -> ArchiveTotals:
     reader = InMemoryTopicReader(topics, list(TOPICS), group="archive")
-    archiver = Archiver(reader, folder, TOPICS, chunk_rows=chunk_rows)  # type: ignore[arg-type]
+    archiver = Archiver(TopicEvents(reader, TOPICS), folder, chunk_rows=chunk_rows)
     return archiver.run(stop=lambda: False, until_caught_up=True)
 
 
@@ -148,7 +150,7 @@ def test_a_topic_made_anew_does_not_touch_what_was_archived(tmp_path: Path) -> N
             return "0" + super().identity(topic)
 
     reader = Anew(new, list(TOPICS), group="archive")
-    Archiver(reader, tmp_path, TOPICS).run(stop=lambda: False, until_caught_up=True)  # type: ignore[arg-type]
+    Archiver(TopicEvents(reader, TOPICS), tmp_path).run(stop=lambda: False, until_caught_up=True)
 
     assert sorted(f"e{n}" for n in range(8)) == sorted(archived(tmp_path))
 
@@ -182,7 +184,7 @@ def test_two_archivers_never_share_a_folder(tmp_path: Path) -> None:
             return super().poll(timeout_s=timeout_s, max_messages=max_messages)
 
     reader = Nested(topics, list(TOPICS), group="archive")
-    Archiver(reader, tmp_path, TOPICS).run(stop=lambda: False, until_caught_up=True)  # type: ignore[arg-type]
+    Archiver(TopicEvents(reader, TOPICS), tmp_path).run(stop=lambda: False, until_caught_up=True)
 
     assert ["another archiver writes to"] == [text[:26] for text in told]
     assert 5 == len(archived(tmp_path))

@@ -17,6 +17,8 @@ from product_index.errors import StoreUnavailable
 from product_index.product import ProductChange
 from product_index.refresh import Receipt
 from streaming.archive import Archiver
+from streaming.archive_source import Kind
+from streaming.archive_topics import TopicEvents
 from streaming.build import group_lag
 from streaming.change_log import Message, Outgoing, Partition
 from streaming.dead_letters import SUFFIX, replay
@@ -238,7 +240,7 @@ def test_exposures_and_outcomes_go_round_from_the_log_to_the_archive(
     connection: dict[str, Any], kafka_bootstrap: str, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     """What was served is what the report reads, each once, also after a restart."""
-    topics = {unique_name("exposures"): "exposures", unique_name("outcomes"): "outcomes"}
+    topics: dict[str, Kind] = {unique_name("exposures"): "exposures", unique_name("outcomes"): "outcomes"}
     exposures_topic, outcomes_topic = topics
     ensure_topics(connection, list(topics), partitions=2)
     for part in (range(150), range(150, 200)):
@@ -251,9 +253,8 @@ def test_exposures_and_outcomes_go_round_from_the_log_to_the_archive(
         events.close(timeout_s=20)
         assert (0, 0) == (events.dropped, events.waiting)
         with closing(KafkaTopicReader(connection, list(topics), group=unique_name("archive"))) as reader:
-            Archiver(reader, tmp_path, topics, chunk_rows=64).run(  # type: ignore[arg-type]
-                stop=lambda: False, until_caught_up=True
-            )
+            archiver = Archiver(TopicEvents(reader, topics), tmp_path, chunk_rows=64)
+            archiver.run(stop=lambda: False, until_caught_up=True)
 
     found = {
         kind: Counter(
