@@ -30,9 +30,10 @@ from experiments.definition import Experiment, load_experiments
 from experiments.exposure import InMemoryEventLog
 from product_index.vector_store import Hit
 from recall_plugin.channels.in_memory import InMemoryChannel
+from recall_plugin.cleaning import clean
 from recall_plugin.merge import blend
 from recall_plugin.plugin import RecallPlugin
-from recall_plugin.query import Query
+from recall_plugin.query import ChannelAnswer, ChannelRequest, Query
 from recall_plugin.rules import AppendQuota, ReciprocalRank, Rule, Snake, WeightedByRank
 from recall_plugin.settings import Settings
 
@@ -141,7 +142,7 @@ def merge_cases(base: list[str], candidates: int) -> list[Case]:
     ]
     for name, rule, p50_us in rules:
         for shared in (0, candidates // 5, candidates):
-            found = {"uniecs": lists(candidates, shared=shared)[1]}
+            found = {"uniecs": heard(lists(candidates, shared=shared)[1])}
             cases.append(
                 Case(
                     name=f"merge, {name}, {shared} shared",
@@ -209,6 +210,14 @@ def lists(candidates: int, *, shared: int) -> tuple[list[str], list[Hit]]:
     found = base[:shared] + [f"recalled-{number:05}" for number in range(candidates - shared)]
     Random(7).shuffle(found)
     return base, [Hit(product_id=product_id, score=0.5, version=1) for product_id in found]
+
+
+def heard(hits: Sequence[Hit]) -> Sequence[Hit]:
+    """As a merge gets them: looked through on the channel's thread, while the base was computed."""
+    request = ChannelRequest(
+        query=Query(text=TEXT), limit=len(hits), deadline_s=0.0, request_id="q", unit_id="u"
+    )
+    return clean(ChannelAnswer(status="ok", hits=tuple(hits)), request)[0].hits
 
 
 def unit_in(experiment: Experiment, variant: str) -> str:

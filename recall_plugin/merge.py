@@ -17,6 +17,7 @@ from typing import overload
 
 from product_index.vector_store import Hit
 
+from .cleaning import ids_of
 from .query import BASE, RecalledItem
 from .rules import RankedLists, Rule
 
@@ -52,14 +53,15 @@ def blend(
     >>> joined[0].ranks
     {'base': 1, 'uniecs': 2}
     """
-    repeats = len(set(base)) < len(base)
-    lists: dict[str, Sequence[str]] = {BASE: list(dict.fromkeys(base) if repeats else base)}
+    own = frozenset(base)
+    lists: dict[str, Sequence[str]] = {BASE: list(base if len(own) == len(base) else dict.fromkeys(base))}
     for name in sorted(found):
-        lists[name] = [hit.product_id for hit in found[name]]
+        lists[name] = ids_of(found[name])
     if group_of is not None:
         lists = _one_of_each_group(lists, group_of)
-    ordered = rule.order(lists, limit=limit)
-    return Blended(ordered[: max(limit, len(lists[BASE]))], lists, found)
+    ordered = rule.order(lists, limit=limit, own=own)
+    del ordered[max(limit, len(own)) :]
+    return Blended(ordered, lists, found)
 
 
 def group_before(separator: str) -> GroupOf | None:

@@ -28,8 +28,14 @@ class Rule(Protocol):
         """How many of the base's first products keep their place."""
         ...
 
-    def order(self, lists: RankedLists, *, limit: int) -> list[str]:
-        """Product ids, best first, none twice; it may be longer than is needed."""
+    def order(self, lists: RankedLists, *, limit: int, own: frozenset[str]) -> list[str]:
+        """Product ids, best first, none twice; it may be longer than is needed.
+
+        Args:
+            lists: the base and what the channels found.
+            limit: how many products the page shows.
+            own: the base's products once more, to be asked for one by one.
+        """
         ...
 
 
@@ -59,17 +65,16 @@ class AppendQuota:
         check_count("quota", self.quota, at_least=0)
         check_count("every", self.every, at_least=1)
 
-    def order(self, lists: RankedLists, *, limit: int) -> list[str]:
+    def order(self, lists: RankedLists, *, limit: int, own: frozenset[str]) -> list[str]:
         """Head, then recalled products and base by turns, then base, then the rest."""
         base = lists[BASE]
-        on_page = set(base[:limit])
+        on_page = own if limit >= len(base) else set(base[:limit])
         fresh = (product_id for product_id in _recalled(lists) if product_id not in on_page)
         places = max(0, limit - self.protected_head)
         may_take = list(islice(fresh, min(self.quota, (places + self.every - 1) // self.every)))
         behind = base[self.protected_head :]
-        taken = set(may_take)
         # What is recalled from behind the page leaves its old place.
-        if limit < len(base) and not taken.isdisjoint(behind):
+        if taken := own.intersection(may_take):
             behind = [product_id for product_id in behind if product_id not in taken]
         ordered = [*base[: self.protected_head]]
         turn = self.every - 1
@@ -91,7 +96,7 @@ class Snake:
     def __post_init__(self) -> None:
         check_count("protected_head", self.protected_head, at_least=0)
 
-    def order(self, lists: RankedLists, *, limit: int) -> list[str]:
+    def order(self, lists: RankedLists, *, limit: int, own: frozenset[str]) -> list[str]:
         """Base first in odd rounds, last in even ones."""
         ordered = list(lists[BASE][: self.protected_head])
         placed = set(ordered)
@@ -128,15 +133,17 @@ class ReciprocalRank:
         check_count("k", self.k, at_least=1)
         check_count("protected_head", self.protected_head, at_least=0)
 
-    def order(self, lists: RankedLists, *, limit: int) -> list[str]:
+    def order(self, lists: RankedLists, *, limit: int, own: frozenset[str]) -> list[str]:
         """The largest sum first; what is worth the same stands in the order of the lists."""
         shares = _shares(self.k, max(map(len, lists.values())))
         base, *others = lists.values()
         worth = dict(zip(base, shares, strict=False))
-        so_far = worth.get
         for product_ids in others:
             for product_id, share in zip(product_ids, shares, strict=False):
-                worth[product_id] = so_far(product_id, 0.0) + share
+                if product_id in worth:
+                    worth[product_id] += share
+                else:
+                    worth[product_id] = share
         best_first = sorted(worth, key=worth.__getitem__, reverse=True)
         if not self.protected_head:
             return best_first
@@ -162,7 +169,7 @@ class WeightedByRank:
             if not (isfinite(weight) and weight >= 0):
                 raise InvalidPlan(f"weight of {name!r} is {weight}, must be finite and at least 0")
 
-    def order(self, lists: RankedLists, *, limit: int) -> list[str]:
+    def order(self, lists: RankedLists, *, limit: int, own: frozenset[str]) -> list[str]:
         """The largest sum first."""
         worth = dict.fromkeys(_by_turns(lists), 0.0)
         for name, product_ids in lists.items():

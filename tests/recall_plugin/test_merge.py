@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from product_index.vector_store import Filter, Hit
-from recall_plugin.cleaning import clean
+from recall_plugin.cleaning import clean, ids_of
 from recall_plugin.errors import InvalidPlan
 from recall_plugin.merge import blend
 from recall_plugin.query import BASE, ChannelAnswer, ChannelRequest, Query, RecalledItem
@@ -301,6 +301,7 @@ def test_whatever_a_channel_says_every_recalled_product_passes_the_filter(
     answer, dropped = clean(said, request)
     one_by_one, dropped_so = clean(replace(said, hits=iter(some)), request)  # type: ignore[arg-type]
     assert answer.hits == one_by_one.hits
+    assert ids_of(answer.hits) == ids_of(one_by_one.hits) == [hit.product_id for hit in answer.hits]
     assert (sum(dropped.values()) == 0) is (sum(dropped_so.values()) == 0)
     blended = blend(["own"], {"uniecs": answer.hits}, rule=rule, limit=limit)
 
