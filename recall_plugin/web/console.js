@@ -3,6 +3,7 @@ import { count, element, facts, ms, nothing, product, within } from "/console_ca
 const at = (id) => document.getElementById(id);
 const asked = { imageId: null, similarTo: null, similarTitle: "" };
 let running = null;
+let awaited = null;  // what is shown, and the channels that were off when it was asked
 
 // --- talking to the service
 
@@ -41,12 +42,12 @@ function question() {
   return found;
 }
 
-async function search() {
-  const wanted = question();
+async function search(wanted = question()) {
   if (!wanted.text && !wanted.image_id && !wanted.similar_to) { at("text").focus(); return; }
   running?.abort();
   running = new AbortController();
   const mine = running;
+  awaited = null;
   trouble("");
   at("results").classList.add("waiting");
   at("results").setAttribute("aria-busy", "true");
@@ -85,6 +86,8 @@ function show(said, wanted) {
   if (!said.with.items.length) at("with").append(nothing("Nothing was found. Try without filters."));
   at("base-took").textContent = ms(said.base.took_ms);
   at("with-took").textContent = ms(said.with.took_ms);
+  const off = Object.keys(said.channels).filter((name) => said.channels[name].status === "off");
+  awaited = off.length ? { wanted, off } : null;
   const found = said.with.items.filter((item) => !before.has(item.product_id)).length;
   const missing = Object.entries(said.channels).filter(([, one]) => one.status !== "ok").map(([name, one]) => `${name}: ${one.status}${one.reason ? `, ${one.reason}` : ""}`);
   const summary = missing.length ? missing.join("; ") : `${found} of ${said.with.items.length} are not on the page without it.`;
@@ -130,6 +133,8 @@ async function take(file) {
 let experiment = null;
 let switches = null;
 
+look.again_ms = 5000;
+
 async function look() {
   try {
     const [experiments, now, channels] = await Promise.all([call("/experiments"), call("/switches"), call("/channels")]);
@@ -138,6 +143,10 @@ async function look() {
     showExperiment();
     showChannels(channels);
     strip(channels);
+    const isReady = (name) => channels[name]?.state === "loaded";
+    look.again_ms = Object.keys(channels).every(isReady) ? 5000 : 1000;
+    // Asked before its index was open; asked once more, whatever comes.
+    if (awaited && !experiment.off && awaited.off.every(isReady)) search(awaited.wanted).then(() => { awaited = null; });
   } catch (error) { at("strip").replaceChildren(element("span", { class: "ill" }, error.message)); }
 }
 
@@ -201,7 +210,7 @@ async function steer(path, body, done) {
 // --- what people do
 
 at("ask").addEventListener("submit", (event) => { event.preventDefault(); if (at("text").value.trim()) { asked.similarTo = null; showWhat(); } search(); });
-for (const id of ["category", "brand", "price-min", "price-max", "in-stock", "limit"]) at(id).addEventListener("change", search);
+for (const id of ["category", "brand", "price-min", "price-max", "in-stock", "limit"]) at(id).addEventListener("change", () => search());
 at("file").addEventListener("change", () => take(at("file").files[0]));
 at("forget").addEventListener("click", () => { forget(); at("text").focus(); });
 at("traffic").addEventListener("input", () => { at("share").textContent = `${at("traffic").value}%`; });
@@ -222,15 +231,16 @@ addEventListener("dragleave", (event) => { if (!event.relatedTarget) document.bo
 addEventListener("drop", (event) => { event.preventDefault(); document.body.classList.remove("over"); take(event.dataTransfer.files[0]); });
 addEventListener("keydown", (event) => {
   const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement?.tagName || "");
-  if (event.key === "/" && !typing) { event.preventDefault(); at("text").focus(); at("text").select(); }
+  const empty = document.activeElement === at("text") && !at("text").value;  // no query begins with it
+  if (event.key === "/" && (!typing || empty)) { event.preventDefault(); at("text").focus(); at("text").select(); }
   if (event.key === "Escape" && (asked.imageId || asked.similarTo)) { forget(); at("text").focus(); }
 });
 
 async function start() {
   at("token").value = sessionStorage.getItem("token") || "";
   showWhat();
-  look();
-  setInterval(() => { if (!document.hidden) look(); }, 5000);
+  const keepLooking = async () => { if (!document.hidden) await look(); setTimeout(keepLooking, look.again_ms); };
+  keepLooking();
   const words = new URLSearchParams(location.search);
   try {
     const said = await call("/console/choices");

@@ -4,12 +4,17 @@ import shutil
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from product_index.embedding import spec_of
+from product_index.encoder import HashEncoder
 from product_index.product import Product
+from product_index.vector_store import InMemoryVectorDatabase
+from recall_plugin.channels.nearest import BEING_OPENED, Serving
 from recall_plugin.query import ChannelAnswer
 from recall_plugin.service.window import Window
 from tests.recall_plugin.doubles import Says, hits
@@ -108,6 +113,40 @@ def test_search_by_text_shows_both_columns_and_who_found_what(page: Any) -> None
     assert "1 of 3 are not" in page.locator("#with-about").text_content()
     assert "ms" in page.locator("#with-took").text_content()
     assert page.url.endswith("?q=mug")
+
+
+@needs_browser
+def test_what_was_asked_before_the_index_was_open_is_asked_again(browser: Any) -> None:
+    """The first search after a start is the one that people judge by; "/" never begins it."""
+    opened = Event()
+
+    class Opening(Says):
+        def serving(self) -> Serving:
+            return (
+                Serving(store=InMemoryVectorDatabase().create("v7", spec_of(HashEncoder())))
+                if opened.is_set()
+                else BEING_OPENED
+            )
+
+    def says(_request: Any) -> ChannelAnswer:
+        if opened.is_set():
+            return ChannelAnswer(status="ok", hits=hits("rug"))
+        return ChannelAnswer(status=BEING_OPENED.status, reason=BEING_OPENED.reason)
+
+    with serving(app_of(Opening(says), products=SHELF)) as url:
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.goto(url)
+        page.wait_for_selector("#tries button")
+        page.keyboard.type("/mug")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#with-about:has-text('the index is being opened')")
+        page.fill("#text", "something that is being typed")
+        opened.set()
+
+        assert {"red-mug", "blue-mug", "rug"} == set(shown(page, "with", at_least="rug"))
+        assert page.url.endswith("?q=mug")
+        page.close()
 
 
 @needs_browser
