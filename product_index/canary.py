@@ -23,7 +23,8 @@ from .errors import CanaryRefused
 from .pictures import Pictures
 from .rebuild import Plan, finished_shards, read_plan, rows_path
 from .shards import read_changes, read_rows
-from .vector_store import UNIT_TOLERANCE, Filter, ProductVector, VectorStore
+from .unit_vectors import is_unit
+from .vector_store import Filter, ProductVector, VectorStore
 
 log = structlog.get_logger()
 
@@ -195,7 +196,7 @@ def _differing(
             found += 1
             stamp = (row.fingerprint.model_id, row.fingerprint.preprocess_version)
             other_model += stamp != (store.spec.model_id, store.spec.preprocess_version)
-            not_unit += not abs(float(np.linalg.norm(row.vector.astype(np.float64))) - 1) <= UNIT_TOLERANCE
+            not_unit += not is_unit(np.linalg.norm(row.vector.astype(np.float64)))
             same = row.fingerprint == original.fingerprint and np.array_equal(row.vector, original.vector)
             changed += not same
     counted = store.count()

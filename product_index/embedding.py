@@ -19,12 +19,14 @@ from .encoder import Content, Encoder, UnreadablePicture
 from .errors import EncoderUnavailable, ModelMismatch, PictureMissing, Retryable, Unembeddable
 from .pictures import Pictures
 from .product import Product
-from .vector_store import UNIT_TOLERANCE, CollectionSpec
+from .unit_vectors import is_unit
+from .vector_store import CollectionSpec
 
 # The main picture is the one the encoder was trained on; alternative views of
 # a product cost as much as a product each.
 MAX_PICTURES = 1
-# Bounds the memory of decoded pictures; larger batches gain nothing on a CPU.
+# At most so many; bounds the memory of decoded pictures. Larger batches gain nothing on a CPU, and an
+# encoder that waits for more of them loses.
 EMBED_BATCH = 64
 
 # So few go to a looking thread at a time; many small calls cost more than what is done in them.
@@ -157,7 +159,7 @@ def _looked_ahead(products: Sequence[Product], pictures: Pictures, encoder: Enco
             while looking:
                 batch += looking.popleft().result()
                 looking.extend(pool.submit(look_at, chunk) for chunk in islice(chunks, 1))
-                if len(batch) >= EMBED_BATCH or not looking:
+                if len(batch) >= EMBED_BATCH or not looking or not looking[0].done():
                     yield batch
                     batch = []
         finally:
@@ -206,7 +208,7 @@ def _embed_or_split(
         return
     for one, row in zip(batch, rows, strict=True):
         norm = float(np.linalg.norm(row.astype(np.float64)))
-        if not abs(norm - 1) <= UNIT_TOLERANCE:  # NaN fails this too
+        if not is_unit(norm):
             reason = f"its vector has length {norm:.6g}, must be finite and 1"
             failed.append(Unembeddable(one.product.product_id, reason))
         else:

@@ -30,6 +30,7 @@ OTHER_TYPES = {
     "version": "INT64", "occurred_at_ms": "INT64", "indexed_at_ms": "INT64",
     "deleted": "BOOL", "in_stock": "BOOL", "price": "DOUBLE",
 }  # fmt: skip
+TYPES = dict.fromkeys(VARCHAR_BYTES, "VARCHAR") | OTHER_TYPES | {"vector": "FLOAT_VECTOR"}
 # Prices are never negative, so this one says "not told". Nullable columns
 # would say it better, but older servers do not have them.
 NO_PRICE = -1.0
@@ -80,34 +81,30 @@ def spec_of(name: str, said: dict[str, Any]) -> CollectionSpec:
         ) from error
 
 
-def amendment(row: ProductVector) -> dict[str, Any]:
-    """What changes of a row while its vector stays."""
-    return {name: value for name, value in to_milvus(row).items() if name not in KEPT_FIELDS}
+def columns(rows: Sequence[ProductVector]) -> dict[str, list[Any]]:
+    """Whole rows as a request carries them: values by field."""
+    vectors = np.stack([row.vector for row in rows]).astype(np.float32, copy=False)
+    return _scalars(rows) | {"vector": vectors.tolist()}
 
 
-def to_milvus(row: ProductVector) -> dict[str, Any]:
-    """A row as a request carries it."""
-    fingerprint = row.fingerprint
-    texts = {
-        "product_id": row.product_id,
-        "text_hash": fingerprint.text_hash,
-        "image_digest": fingerprint.image_digest,
-        "scalar_hash": fingerprint.scalar_hash,
-        "model_id": fingerprint.model_id,
-        "preprocess_version": fingerprint.preprocess_version,
-        "title": row.title,
-        "category": row.category,
-        "brand": row.brand,
+def amendments(rows: Sequence[ProductVector]) -> dict[str, list[Any]]:
+    """What changes of rows while their vectors stay."""
+    return {name: values for name, values in _scalars(rows).items() if name not in KEPT_FIELDS}
+
+
+def _scalars(rows: Sequence[ProductVector]) -> dict[str, list[Any]]:
+    stamps = {
+        name: [getattr(row.fingerprint, name) for row in rows]
+        for name in FINGERPRINT_FIELDS
+        if name != "product_id"
     }
-    return {name: _cut(text, name) for name, text in texts.items()} | {
-        "version": fingerprint.version,
-        "occurred_at_ms": fingerprint.occurred_at_ms,
-        "indexed_at_ms": row.indexed_at_ms,
-        "deleted": fingerprint.deleted,
-        "in_stock": row.in_stock,
-        "price": NO_PRICE if row.price is None else float(row.price),
-        "vector": np.asarray(row.vector, dtype=np.float32),
-    }
+    plain = ("product_id", "title", "category", "brand", "in_stock", "indexed_at_ms")
+    told = stamps | {name: [getattr(row, name) for row in rows] for name in plain}
+    return (
+        told
+        | {name: [_cut(text, name) for text in told[name]] for name in VARCHAR_BYTES}
+        | {"price": [NO_PRICE if row.price is None else float(row.price) for row in rows]}
+    )
 
 
 def from_milvus(row: dict[str, Any]) -> ProductVector:

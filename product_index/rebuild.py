@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from .publish import collection_name, old_builds
 from .refresh import new_row
 from .shards import read_changes, read_rows, write_changes, write_rows, write_whole
 from .vector_store import CollectionSpec, VectorDatabase, VectorStore
+from .write_behind import WriteBehind
 
 log = structlog.get_logger()
 
@@ -223,12 +225,14 @@ def load_shards(plan: Plan, database: VectorDatabase) -> VectorStore:
         InvalidCatalogue: a shard has not been embedded.
     """
     finished_shards(plan)
-    store = database.create(plan.collection, plan.spec)
-    for number in range(len(plan.shards)):
-        for page in read_rows(rows_path(plan, number)):
-            store.upsert(page)
+    store, loaded = database.create(plan.collection, plan.spec), 0
+    with WriteBehind() as write:
+        for number in range(len(plan.shards)):
+            for page in read_rows(rows_path(plan, number)):
+                write(partial(store.fill, page))
+                loaded += len(page)
     store.flush()
-    log.info("shards_loaded", collection=plan.collection, products=store.count())
+    log.info("shards_loaded", collection=plan.collection, rows=loaded)
     return store
 
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -23,10 +24,11 @@ from .pictures import Pictures
 from .product import ProductChange
 from .standing import Standing, fold, follows, standing_of
 from .vector_store import CollectionSpec, Fingerprint, ProductVector, VectorStore
+from .write_behind import WriteBehind
 
-# So many products are asked for, decided and written at a time: the next page is asked for while
-# one is written. A store that writes whole rows only is a server, and each question to it waits
-# for its clock to tick: fewer and larger ones go faster there.
+# So many products are asked for, decided and written at a time: while one page is embedded, the next
+# is asked for and the one before is written. A store that writes whole rows only is a server, and each
+# question to it waits for its clock to tick: fewer and larger ones go faster there.
 PAGE_PRODUCTS, PAGE_WHOLE_ROWS = 256, 1024
 # Stands for the vector where a row is amended: the store keeps its own.
 _AS_STORED = np.zeros(0, dtype=np.float32)
@@ -100,9 +102,12 @@ def apply_changes(
     check_same_space(encoder, store.spec, store.name)
     pages = _pages(changes, PAGE_PRODUCTS if store.amends else PAGE_WHOLE_ROWS)
     receipts = []
-    with ThreadPoolExecutor(1, thread_name_prefix="ask") as ahead:
+    with ThreadPoolExecutor(1, thread_name_prefix="ask") as ahead, WriteBehind() as write:
         for page, stored in _asked_ahead(pages, store, ahead):
-            receipts.append(_apply_page(page, stored, encoder, store, pictures, now, before_writing))
+            receipt, written = _apply_page(page, stored, encoder, store, pictures, now)
+            for work in written:
+                write(work, before=before_writing)
+            receipts.append(receipt)
     return replace(joined(receipts), took_ms=int((time.perf_counter() - began) * 1000))
 
 
@@ -113,8 +118,8 @@ def _apply_page(
     store: VectorStore,
     pictures: Pictures,
     now: datetime,
-    before_writing: Callable[[], None],
-) -> Receipt:
+) -> tuple[Receipt, list[Callable[[], None]]]:
+    """What becomes of a page, and what there is to write for it."""
     known, whole = stored
     held = fold(changes, known)
     latest = {key: one.change for key, one in held.items() if one.change is not None}
@@ -144,17 +149,14 @@ def _apply_page(
             rows.append(new_row(change, seen[key], whole[key].vector, spec=store.spec, now=now))
         else:
             amended.append(new_row(change, seen[key], _AS_STORED, spec=store.spec, now=now))
-    if rows:
-        before_writing()
-        store.upsert(rows)
+    writes: list[Callable[[], None]] = [partial(store.upsert, rows)] if rows else []
     if amended:
-        before_writing()
-        store.amend(amended)
+        writes.append(partial(store.amend, amended))
     outcomes = {
         key: "failed" if key in failed else _outcome(need, known.get(key), seen.get(key))
         for key, need in needs.items()
     }
-    return replace(_receipt(held, needs, failed, seen), outcomes=outcomes)
+    return replace(_receipt(held, needs, failed, seen), outcomes=outcomes), writes
 
 
 def refresh_page(

@@ -14,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .encoder import Vectors
-from .errors import CollectionInUse, InvalidVector, StoreUnavailable, UnknownCollection
+from .errors import CollectionInUse, StoreUnavailable, UnknownCollection
+from .unit_vectors import check_vectors
 
-# A unit vector in float32 is off by about 1e-7 per sum; this leaves room for
-# encoders in half precision and still refuses anything that was not normalised.
-UNIT_TOLERANCE = 1e-3
 # Of a fingerprint: which vector it is. It changes with the vector or not at all.
 IDENTITY_FIELDS = ("text_hash", "image_digest", "model_id", "preprocess_version")
 
@@ -130,6 +128,17 @@ class VectorStore(Protocol):
         """
         ...
 
+    def fill(self, rows: Sequence[ProductVector]) -> None:
+        """Write rows under keys that nobody has written, in a collection that nobody reads yet; faster.
+
+        Not to be repeated: after a failure begin with an empty collection.
+
+        Raises:
+            InvalidVector: nothing of the call was written.
+            StoreUnavailable: some may have been written.
+        """
+        ...
+
     @property
     def amends(self) -> bool:
         """Whether `amend` works here; where it does not, read the rows and write them whole."""
@@ -230,29 +239,6 @@ class VectorDatabase(Protocol):
         ...
 
 
-def check_vectors(rows: Sequence[ProductVector], dimension: int) -> None:
-    """Refuse rows that no search could trust.
-
-    Raises:
-        InvalidVector: naming the product and the rule.
-    """
-    for row in rows:
-        if row.vector.shape != (dimension,):
-            raise InvalidVector(
-                f"product {row.product_id!r}: vector has shape {row.vector.shape}, "
-                f"the collection holds ({dimension},); embed it with the collection's model"
-            )
-    if not rows:
-        return
-    norms = np.linalg.norm(np.stack([row.vector for row in rows]).astype(np.float64), axis=1)
-    for row, norm in zip(rows, norms, strict=True):
-        if not abs(norm - 1) <= UNIT_TOLERANCE:  # NaN fails this too
-            raise InvalidVector(
-                f"product {row.product_id!r}: vector has length {norm:.6g}, must be finite and 1; "
-                "the encoder or its weights are broken"
-            )
-
-
 class InMemoryVectorStore:
     """The twin of one collection: exact search over a dictionary."""
 
@@ -276,6 +262,10 @@ class InMemoryVectorStore:
         check_vectors(rows, self._spec.dimension)
         for row in rows:
             self._rows[row.product_id] = replace(row, vector=row.vector.astype(np.float32, copy=True))
+
+    def fill(self, rows: Sequence[ProductVector]) -> None:
+        """As `upsert`, which is fast here."""
+        self.upsert(rows)
 
     @property
     def amends(self) -> bool:

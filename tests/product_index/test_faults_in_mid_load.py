@@ -84,16 +84,16 @@ def test_a_milvus_that_goes_away_is_told_and_the_load_is_done_again_when_it_is_b
     database = MilvusVectorDatabase(server.uri, timeout_s=2.0)
     serve(blue, database)
     before = state_of(database.open("products"))
-    whole, written = MilvusVectorStore.upsert, []
+    whole, written = MilvusVectorStore.fill, []
 
-    def upsert(store: MilvusVectorStore, rows: list[object]) -> None:
+    def fill(store: MilvusVectorStore, rows: list[object]) -> None:
         written.append(len(rows))
         if len(written) == 3:
             server.stop()
         whole(store, rows)  # type: ignore[arg-type]
 
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(MilvusVectorStore, "upsert", upsert)
+        meanwhile.setattr(MilvusVectorStore, "fill", fill)
         with pytest.raises(StoreUnavailable, match=server.uri):
             rebuild.load_shards(green, database)
     database.close()

@@ -28,7 +28,8 @@ Spoil = Callable[[VectorStore, rebuild.Plan], None]
 
 def behind_the_door(store: VectorStore, **fields: object) -> None:
     """Write a row as a foreign program would: our own adapter refuses what is no vector."""
-    row = milvus_rows.to_milvus(store.get(["p03"])["p03"]) | fields
+    whole = milvus_rows.columns([store.get(["p03"])["p03"]])
+    row = {name: value for name, (value,) in whole.items()} | fields
     store._client.upsert(store.name, [row])  # type: ignore[attr-defined]
 
 

@@ -65,6 +65,22 @@ def test_writing_twice_is_writing_once_and_the_last_wins(store: VectorStore) -> 
     assert unit(2).tobytes() == store.get(["mug"])["mug"].vector.tobytes()
 
 
+def test_a_new_collection_is_filled_and_holds_what_was_written(store: VectorStore) -> None:
+    """As by `upsert`, to the bit; what no search could trust is refused here, too."""
+    written = [row(f"p{n}", seed=n, version=n, title="é" * n, price=None if n else 0.5) for n in range(5)]
+
+    store.fill(written[:3])
+    store.fill(written[3:])
+    with pytest.raises(InvalidVector, match="p6"):
+        store.fill([row("p5"), row("p6", vector=unit(6) * 2)])
+
+    (stored,) = store.rows()
+    assert [f"p{n}" for n in range(5)] == [one.product_id for one in stored]
+    for one, other in zip(written, stored, strict=True):
+        assert one.vector.tobytes() == other.vector.tobytes()
+        assert replace(one, vector=other.vector) == other
+
+
 def test_an_amendment_leaves_the_vector_and_what_it_is_of(store: VectorStore) -> None:
     """To the bit; everything else is as told, and a row that is not stored fails the call."""
     if not store.amends:
