@@ -5,11 +5,11 @@ from rich.console import Console
 from experiments.definition import load_experiments
 from product_index.pictures import LocalPictures
 from product_index.settings import Settings as IndexSettings
+from recall_plugin.service.shop_search import ShopSearch
 from streaming.build import ensure_topics
 from streaming.dead_letters import SUFFIX
 from streaming.settings import Settings as StreamSettings
 
-from .funnel import ShopSearch
 from .home import Home, clear_last_run
 from .road import catalogue_to_index, change_to_index, logs_to_decision, query_to_exposure
 from .stack import Stack

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from rich.table import Table
 
 from demo.changes import StreamedChange, make_changes
-from demo.funnel import ShopSearch
 from demo.home import Home
 from demo.processes import Process, StackError, wait_until
 from demo.stack import Stack
@@ -21,6 +20,7 @@ from product_index.errors import PictureMissing, PictureUnavailable
 from product_index.pictures import Pictures
 from product_index.settings import Settings as IndexSettings
 from product_index.vector_store import VectorStore
+from recall_plugin.service.shop_search import ShopSearch
 from streaming.build import open_sink
 from streaming.change_log import MessageSink, Outgoing
 from streaming.events import encode_change

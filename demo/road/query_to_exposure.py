@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from demo.changes import StreamedChange, catalogue_after
-from demo.funnel import ShopSearch
 from demo.home import Home
 from demo.population import Search
 from demo.shoppers import PAGE_LENGTH, Summary, Truth, simulate, true_effect
@@ -25,6 +24,7 @@ from product_index.settings import Settings as IndexSettings
 from recall_plugin.channels.uniecs import UniecsChannel
 from recall_plugin.plugin import RecallPlugin, RecallResult
 from recall_plugin.query import Query
+from recall_plugin.service.shop_search import ShopSearch
 from recall_plugin.settings import Settings as RecallSettings
 
 from .catalogue_to_index import Shop

@@ -9,7 +9,8 @@ ahead      recall that was begun before the base was there
 standing   what is served just now; replaced as a whole by a reload
 control    FastAPI: experiments, switches, index, uploads, outcomes, health
 steering   definitions and switches, written where all workers read them
-window     products of the catalogue, to show; a search to compare with
+shop_search  a search as shops have it, to compare with: words, SQLite
+window     products of the catalogue, to show and to search by words
 preview    both columns of the console, asked for and not logged
 metrics    for Prometheus
 running    uvicorn, signals

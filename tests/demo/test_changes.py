@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from demo.changes import ARRIVALS, StreamedChange, catalogue_after, make_changes
-from demo.funnel import ShopSearch
 from demo.shop import make_product
 from product_index.errors import PictureMissing
 from product_index.product import Product
+from recall_plugin.service.shop_search import ShopSearch
 from streaming.errors import Unreadable
 from streaming.events import change_from_json, encode_change
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from demo.funnel import ShopSearch
 from product_index.product import Product, ProductChange
 from product_index.vector_store import Filter
+from recall_plugin.service.shop_search import ShopSearch
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 PRODUCTS = [

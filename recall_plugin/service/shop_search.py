@@ -1,8 +1,8 @@
-"""The search the shop already has: words in, product ids out, ranked by BM25.
+"""A search as many shops have it: words in, product ids out, ranked by BM25.
 
-SQLite's FTS5, as many shops start. It sees what sellers wrote and nothing
-else: no pictures, no meaning. It stands for the host's own funnel, so it
-knows nothing of the room that is added to it.
+SQLite's FTS5. It sees what sellers wrote and nothing else: no pictures, no
+meaning. It stands for the host's own funnel where there is none at hand, in the
+console and in the demo, so it knows nothing of channels.
 """
 
 import re
@@ -48,34 +48,38 @@ CREATE TABLE IF NOT EXISTS shelf (
     version INTEGER NOT NULL,
     occurred_at_ms INTEGER NOT NULL,
     on_sale INTEGER NOT NULL,
+    title TEXT NOT NULL,
     category TEXT NOT NULL,
     brand TEXT NOT NULL,
     price REAL,
-    in_stock INTEGER NOT NULL
+    currency TEXT NOT NULL,
+    in_stock INTEGER NOT NULL,
+    picture TEXT
 );
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (
     title, description, category, brand, attributes,
     tokenize = "porter unicode61 remove_diacritics 2"
 );
 """
-_PUT_SHELF = """
-INSERT INTO shelf (product_id, version, occurred_at_ms, on_sale, category, brand, price, in_stock)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (product_id) DO UPDATE SET
-    version = excluded.version, occurred_at_ms = excluded.occurred_at_ms, on_sale = excluded.on_sale,
-    category = excluded.category, brand = excluded.brand, price = excluded.price, in_stock = excluded.in_stock
+_COLUMNS = (
+    "product_id", "version", "occurred_at_ms", "on_sale", "title", "category", "brand", "price", "currency",
+    "in_stock", "picture",
+)  # fmt: skip
+_PUT_SHELF = f"""
+INSERT INTO shelf ({", ".join(_COLUMNS)}) VALUES ({", ".join("?" * len(_COLUMNS))})
+ON CONFLICT (product_id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:])}
 RETURNING number
-"""
+"""  # noqa: S608 - fixed names
 
 
 class ShopSearch:
-    """Full-text search in one SQLite file; may be used from several threads."""
+    """Full-text search in one SQLite file, or in memory; may be used from several threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         """Open the file, made if need be."""
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(path, check_same_thread=False)
-        # A demo's funnel is made again at will: no need to wait for the disk.
+        self._database = sqlite3.connect(path or ":memory:", check_same_thread=False)
+        # It is made again at will: no need to wait for the disk.
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.executescript(_SCHEMA)
 
@@ -87,13 +91,17 @@ class ShopSearch:
             for product in products:
                 self._put(product.product_id, product, version=0, occurred_at_ms=0)
 
+    def put(self, products: Iterable[Product]) -> None:
+        """Add products, older than any change; one that is there already stays as it is."""
+        with self._lock, self._database:
+            for product in products:
+                if self._held(product.product_id) is None:
+                    self._put(product.product_id, product, version=0, occurred_at_ms=0)
+
     def apply(self, change: ProductChange) -> None:
         """Take one change; an older one than what is held changes nothing."""
         with self._lock, self._database:
-            held = self._database.execute(
-                "SELECT number, version, occurred_at_ms FROM shelf WHERE product_id = ?", (change.product_id,)
-            ).fetchone()
-            number, *last = held or (None, 0, 0)
+            number, *last = self._held(change.product_id) or (None, 0, 0)
             # A removal without a version follows whatever is held.
             version = last[0] if change.version is None else change.version
             if (version, change.occurred_at_ms) < tuple(last):
@@ -135,12 +143,21 @@ class ShopSearch:
         with self._lock:
             self._database.close()
 
+    def _held(self, product_id: str) -> tuple[int, int, int] | None:
+        """A product's number, version and moment."""
+        asked = "SELECT number, version, occurred_at_ms FROM shelf WHERE product_id = ?"
+        found: tuple[int, int, int] | None = self._database.execute(asked, (product_id,)).fetchone()
+        return found
+
     def _put(self, product_id: str, product: Product | None, *, version: int, occurred_at_ms: int) -> None:
         """Write a product; of one that is gone the row stays, so that no older change brings it back."""
         on_sale = product is not None
         product = product or Product(product_id=product_id)
-        row = (product_id, version, occurred_at_ms, on_sale, product.category, product.brand, product.price)
-        number = self._database.execute(_PUT_SHELF, (*row, product.in_stock)).fetchone()[0]
+        row = (
+            product_id, version, occurred_at_ms, on_sale, product.title, product.category, product.brand,
+            product.price, product.currency, product.in_stock, next(iter(product.image_uris), None),
+        )  # fmt: skip
+        number = self._database.execute(_PUT_SHELF, row).fetchone()[0]
         if on_sale:
             attributes = " ".join(product.attributes.values())
             words = (product.title, product.description, product.category, product.brand, attributes)
