@@ -13,11 +13,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Protocol
 
 import structlog
 
+from .build_files import Place, read_text, write_text
 from .encoder import Encoder
 from .errors import InvalidCatalogue
 from .pictures import Pictures
@@ -25,7 +25,6 @@ from .product import ProductChange
 from .publish import Switch, switch
 from .rebuild import Plan
 from .refresh import apply_changes, coalesce, is_news
-from .shards import write_whole
 from .vector_store import VectorDatabase, VectorStore
 
 log = structlog.get_logger()
@@ -126,7 +125,7 @@ def catch_up(
 def read_caught_up(plan: Plan) -> CaughtUp | None:
     """What `catch_up` noted last, or None."""
     try:
-        said = json.loads(_note_path(plan).read_text(encoding="utf-8"))
+        said = json.loads(read_text(_note_path(plan)))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -183,9 +182,8 @@ def hand_back(feed: ChangeFeed, marks: Marks, store: VectorStore) -> int:
 
 def _note(plan: Plan, caught: CaughtUp) -> None:
     said = {"marks": caught.marks, "products": sorted(caught.products), "failed": caught.failed}
-    text = json.dumps(said, ensure_ascii=False)
-    write_whole(_note_path(plan), lambda part: part.write_text(text, encoding="utf-8"))
+    write_text(_note_path(plan), json.dumps(said, ensure_ascii=False))
 
 
-def _note_path(plan: Plan) -> Path:
+def _note_path(plan: Plan) -> "Place":
     return plan.folder / "caught-up.json"

@@ -12,18 +12,17 @@ decided here (see canary, publish).
 
 import hashlib
 import json
-import shutil
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from .build_files import Place, place_of, read_text, remove_folder, write_text
 from .catalog import Catalogue, Report
 from .embedding import check_same_space, look_and_embed, spec_of
 from .encoder import Encoder
@@ -31,7 +30,7 @@ from .errors import InvalidCatalogue
 from .pictures import Pictures
 from .publish import collection_name, old_builds
 from .refresh import new_row
-from .shards import read_changes, read_rows, write_changes, write_rows, write_whole
+from .shards import read_changes, read_rows, write_changes, write_rows
 from .vector_store import CollectionSpec, VectorDatabase, VectorStore
 from .write_behind import WriteBehind
 
@@ -54,7 +53,7 @@ class Plan:
 
     collection: str
     alias: str
-    folder: Path
+    folder: "Place"
     spec: CollectionSpec
     shards: tuple[tuple[str, ...], ...]
     products: int
@@ -62,7 +61,7 @@ class Plan:
     begun_at: datetime
 
     @property
-    def path(self) -> Path:
+    def path(self) -> "Place":
         """Where the plan is kept: the one reference that steps hand on."""
         return self.folder / "plan.json"
 
@@ -90,7 +89,7 @@ def begin(
     encoder: Encoder,
     *,
     alias: str,
-    folder: Path,
+    folder: "str | Place",
     now: datetime,
     seed: str,
     part_rows: int = PART_ROWS,
@@ -101,7 +100,7 @@ def begin(
         catalogue: read once, here.
         encoder: whose vectors the collection will hold.
         alias: that will serve it.
-        folder: under which the rebuild keeps its files.
+        folder: under which the rebuild keeps its files; a URL may name a place in an object store.
         now: when it begins; part of the name.
         seed: what began it (a run's id); the same seed and time give the same name.
         part_rows: products per snapshot part.
@@ -110,7 +109,7 @@ def begin(
         InvalidCatalogue: it has no usable row.
     """
     name = collection_name(alias, now=now, seed=seed)
-    place = (folder / name).absolute()
+    place = (place_of(folder) / name).absolute()
     report = Report()
     parts = []
     for number, page in enumerate(catalogue.pages(part_rows, report=report)):
@@ -128,8 +127,8 @@ def begin(
         begun_at=now,
     )
     said = "".join(f"{problem.sentence}\n" for problem in report.problems)
-    _write_text(place / "problems.txt", said)
-    _write_text(plan.path, json.dumps(asdict(plan), default=str, indent=1))
+    write_text(place / "problems.txt", said)
+    write_text(plan.path, json.dumps(asdict(plan), default=str, indent=1))
     log.info(
         "rebuild_begun", collection=name, products=plan.products, shards=len(plan.shards),
         bad_rows=report.bad, noticed=report.noticed, problems=str(place / "problems.txt"),
@@ -137,15 +136,16 @@ def begin(
     return plan
 
 
-def read_plan(path: Path | str) -> Plan:
+def read_plan(path: "str | Place") -> Plan:
     """Read a plan that `begin` wrote.
 
     Raises:
         InvalidCatalogue: it is gone or of another make.
+        FolderUnavailable: it cannot be read now.
     """
     try:
-        said: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-        said["folder"] = Path(said["folder"])
+        said: dict[str, Any] = json.loads(read_text(place_of(path)))
+        said["folder"] = place_of(said["folder"])
         said["spec"] = CollectionSpec(**said["spec"])
         said["shards"] = tuple(map(tuple, said["shards"]))
         said["begun_at"] = datetime.fromisoformat(said["begun_at"])
@@ -210,7 +210,7 @@ def embed_shard(plan: Plan, number: int, encoder: Encoder, pictures: Pictures, *
                 rows.append(new_row(changes[key_], one, vectors[key_], spec=plan.spec, now=now))
     write_rows(rows_path(plan, number), rows, dimension=plan.spec.dimension)
     shard = Shard(key=key, rows=len(rows), failed=tuple(failed), notes=tuple(notes), reused=reused)
-    _write_text(_shard_path(plan, number), json.dumps(asdict(shard), indent=1))
+    write_text(_shard_path(plan, number), json.dumps(asdict(shard), indent=1))
     log.info(
         "shard_embedded", collection=plan.collection, shard=number, rows=len(rows), reused=reused,
         failed=len(failed), pictures_missing=len(notes),
@@ -252,25 +252,26 @@ def finished_shards(plan: Plan) -> list[Shard]:
     return [shard for shard in shards if shard is not None]
 
 
-def drop_files(folder: Path, alias: str, *, before: str | None, kept: Collection[str]) -> list[str]:
+def drop_files(folder: "str | Place", alias: str, *, before: str | None, kept: Collection[str]) -> list[str]:
     """Remove what builds of the alias kept in files that were begun before this one; return their names.
 
     By what is there, not by what was just dropped: a run that was killed, refused or superseded
     leaves files, too. Files of collections that are kept stay.
     """
-    found = [place.name for place in folder.iterdir()] if folder.is_dir() else []
+    home = place_of(folder)
+    found = [place.name for place in home.iterdir()] if home.is_dir() else []
     gone = [name for name in old_builds(found, alias, live=before or "") if name not in kept]
     for name in gone:
-        shutil.rmtree(folder / name, ignore_errors=True)
+        remove_folder(home / name)
     return sorted(gone)
 
 
-def rows_path(plan: Plan, number: int) -> Path:
+def rows_path(plan: Plan, number: int) -> "Place":
     """Where a shard's rows are."""
     return plan.folder / f"vectors-{number:05}.parquet"
 
 
-def _served_path(plan: Plan, number: int) -> Path:
+def _served_path(plan: Plan, number: int) -> "Place":
     return plan.folder / f"served-{number:05}.parquet"
 
 
@@ -287,13 +288,13 @@ def _taken_over(plan: Plan, number: int) -> dict[tuple[str, str, str], NDArray[n
     }
 
 
-def _shard_path(plan: Plan, number: int) -> Path:
+def _shard_path(plan: Plan, number: int) -> "Place":
     return plan.folder / f"vectors-{number:05}.json"
 
 
 def _read_shard(plan: Plan, number: int) -> Shard | None:
     try:
-        said = json.loads(_shard_path(plan, number).read_text(encoding="utf-8"))
+        said = json.loads(read_text(_shard_path(plan, number)))
     except (OSError, ValueError):
         return None
     said["failed"] = tuple(map(tuple, said["failed"]))
@@ -305,7 +306,3 @@ def _shard_key(plan: Plan, number: int) -> str:
     for part in plan.shards[number]:
         digest.update((plan.folder / part).read_bytes())
     return digest.hexdigest()
-
-
-def _write_text(path: Path, text: str) -> None:
-    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))

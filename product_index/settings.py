@@ -29,7 +29,8 @@ class Settings(BaseSettings):
         picture_fresh_s: so long a fetched picture is taken for what it was, without asking.
         picture_cache: where fetched pictures are kept; shared by all workers, if it can be.
         picture_cache_mb: megabytes of all of them together.
-        rebuild_folder: where a rebuild keeps its shards.
+        rebuild_folder: where a rebuild keeps its shards: a folder, or a place in an object store such as
+            s3://bucket/rebuild.
     """
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
@@ -50,7 +51,7 @@ class Settings(BaseSettings):
     picture_fresh_s: Annotated[float, Field(ge=0)] = 0.0
     picture_cache: Path = Path(".demo/pictures")
     picture_cache_mb: Annotated[int, Field(ge=0)] = 2_000
-    rebuild_folder: Path = Path(".demo/rebuild")
+    rebuild_folder: Annotated[str, Field(min_length=1)] = ".demo/rebuild"
 
 
 def read_settings() -> Settings:

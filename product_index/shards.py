@@ -1,20 +1,14 @@
-"""Changes and rows as Parquet files: how they travel between the steps of a rebuild.
-
-A file is written beside its place and moved there whole, so that a reader
-never finds half of one.
-"""
+"""Changes and rows as Parquet files: how they travel between the steps of a rebuild."""
 
 import json
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .errors import FolderUnavailable
+from .build_files import Place, reading, write_whole
 from .product import Product, ProductChange
 from .vector_store import Fingerprint, ProductVector
 
@@ -22,7 +16,7 @@ _ROWS_AT_A_TIME = 1_000
 _PRODUCT_FIELDS = tuple(one.name for one in fields(Product))
 
 
-def write_changes(path: Path, changes: Sequence[ProductChange]) -> None:
+def write_changes(path: "Place", changes: Sequence[ProductChange]) -> None:
     """Write a part of a snapshot; removals have no place in one."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -52,7 +46,7 @@ def write_changes(path: Path, changes: Sequence[ProductChange]) -> None:
     write_whole(path, lambda part: pq.write_table(pa.Table.from_pylist(rows, schema=schema), part))
 
 
-def read_changes(path: Path) -> Iterator[ProductChange]:
+def read_changes(path: "Place") -> Iterator[ProductChange]:
     """Read a part of a snapshot."""
     for row in _rows(path):
         version, occurred_at = row.pop("version"), row.pop("occurred_at")
@@ -67,7 +61,7 @@ def read_changes(path: Path) -> Iterator[ProductChange]:
         )
 
 
-def write_rows(path: Path, rows: Sequence[ProductVector], *, dimension: int) -> None:
+def write_rows(path: "Place", rows: Sequence[ProductVector], *, dimension: int) -> None:
     """Write rows of the index, by the row contract."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -86,12 +80,12 @@ def write_rows(path: Path, rows: Sequence[ProductVector], *, dimension: int) -> 
     write_whole(path, lambda part: pq.write_table(table, part))
 
 
-def read_rows(path: Path) -> Iterator[list[ProductVector]]:
+def read_rows(path: "Place") -> Iterator[list[ProductVector]]:
     """Read rows of the index, a page at a time."""
     import pyarrow.parquet as pq
 
     names = [one.name for one in fields(Fingerprint)]
-    with pq.ParquetFile(path) as file:
+    with reading(path) as stream, pq.ParquetFile(stream) as file:
         for batch in file.iter_batches(batch_size=_ROWS_AT_A_TIME):
             vectors = batch.column("vector")
             flat = vectors.flatten().to_numpy(zero_copy_only=False)
@@ -103,31 +97,10 @@ def read_rows(path: Path) -> Iterator[list[ProductVector]]:
             yield page
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside the path, then move it there in one step.
-
-    Raises:
-        FolderUnavailable: it cannot be written; nothing of it is left.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            write(part)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise FolderUnavailable(
-            f"{path} cannot be written ({error}); make room in {path.parent}, or let REBUILD_FOLDER name "
-            "another folder; what is written already is not made again"
-        ) from error
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
+def _rows(path: "Place") -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
+    with reading(path) as stream, pq.ParquetFile(stream) as file:
         for batch in file.iter_batches(batch_size=_ROWS_AT_A_TIME):
             yield from batch.to_pylist()
 
