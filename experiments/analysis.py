@@ -15,13 +15,15 @@ from .errors import InvalidData
 from .experiment import Experiment, Metric
 from .explaining.bayes import PRIOR_SD
 from .explaining.findings import beside, explain
+from .explaining.mixed_pages import design_of, mixed_pages
+from .explaining.segments import check_segments
 from .inference import ALPHA, Comparison, adjust, compare, estimate
 from .metrics import Aggregates, Slice, column_of
 from .sequential import Spending, bounds, nominal_alpha
 from .signing import Held
 from .trust import SAMPLE_RATIO_ALPHA, check_everything, check_plan
 from .trust_cuts import check_cuts
-from .verdict import Look, guard, verdict
+from .verdict import Look, guard, of_a_mixture, verdict
 
 Result = dict[str, Any]
 
@@ -61,6 +63,7 @@ def analyse(
         *check_everything(experiment, aggregates),
         *check_cuts(experiment, aggregates, comparisons),
         check_errors(experiment, aggregates, comparisons),
+        *check_segments(experiment, aggregates),
         *([] if held is None else [check_plan(held)]),
     ]
     strict = _compare_all(
@@ -80,7 +83,10 @@ def analyse(
         )
         for name, look in looks.items()
     }
-    winner = min(verdicts, key=lambda name: _BEST_FIRST.index(verdicts[name].word))
+    mixed = {variant.name for variant in experiment.variants if design_of(variant) is not None}
+    verdicts |= {name: of_a_mixture(verdicts[name]) for name in mixed & verdicts.keys()}
+    # A page of two rankings is shown to choose between them: what may be shipped is named first.
+    winner = min(verdicts, key=lambda name: (name in mixed, _BEST_FIRST.index(verdicts[name].word)))
     states = {
         (stern.treatment, stern.metric): guard(metric, stern)
         for stern in strict
@@ -108,6 +114,15 @@ def analyse(
             for found in comparisons
         ],
         **explain(experiment, aggregates, comparisons, alpha=ALPHA),
+        "interleaving": mixed_pages(
+            experiment,
+            aggregates,
+            comparisons,
+            bar=_bar_by_time(experiment, aggregates),
+            is_last=looks[winner].is_last,
+            is_broken=any(check.status == "fail" for check in checks),
+            alpha=ALPHA,
+        ),
         "looks": _series(experiment, aggregates),
         "arms": [asdict(arm) for arm in aggregates.arms],
         "caps": dict(aggregates.caps),

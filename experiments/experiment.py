@@ -175,7 +175,7 @@ class Experiment:
         control: the variant others are compared with, and the one given to whoever takes no part.
         planned_looks: how often the results are looked at, every `look_every_days`, before a decision.
         attribution_days: an outcome counts if it follows a served search of its unit within this time.
-        segments: declared breakdowns; a report labels any other as explored after the fact.
+        segments: declared breakdowns, by what is known of a unit's first search; see `scan.segment_scan`.
         targeting: rules on what the host says of a request; all must hold.
         hashing: how a unit gets its arm; `growthbook-2` for one whose units GrowthBook has seen.
         traffic_bound: the first of the owned slots, laid end to end, that takes no part.
@@ -229,6 +229,7 @@ class Experiment:
                     f"experiment {self.name!r}: {count} is {getattr(self, count)}, must be 1 or more"
                 )
         _refuse_repeats(self.name, "metric", [metric.name for metric in self.metrics])
+        self._check_segments()
         if not any(metric.role == "primary" for metric in self.metrics):
             raise InvalidExperiment(f"experiment {self.name!r}: no metric is primary; the verdict needs one")
         owned = sum(last - first for first, last in self.layer.slots)
@@ -253,6 +254,15 @@ class Experiment:
             raise InvalidExperiment(
                 f"experiment {self.name!r}: growthbook-2 knows no layers;"
                 f" give the layer all slots, [[0, {SLOTS}]]"
+            )
+
+    def _check_segments(self) -> None:
+        _refuse_repeats(self.name, "segment", self.segments)
+        afterwards = [segment for segment in self.segments if segment in _AFTERWARDS]
+        if afterwards:
+            raise InvalidExperiment(
+                f"experiment {self.name!r}: segment {afterwards[0]!r} is known only after it was served, so"
+                " it may be an effect; choose one that is known before, for example query_kind"
             )
 
     def _check_variants(self) -> None:
@@ -304,6 +314,13 @@ class Experiment:
         )
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+
+# Fields of an exposure that are no kind of unit: ids, moments, and what a variant itself changes.
+_AFTERWARDS = (
+    *("event_id", "experiment", "variant", "unit_id", "session_id", "query_id", "query", "occurred_at"),
+    *("served", "counterfactual", "triggered", "reason", "degraded", "index_version", "model_id"),
+    *("latency_ms", "would_change_pool", "depth_of_first_change", "teams", "team_weights"),
+)
 
 _LATER: Mapping[str, object] = {"targeting": (), "hashing": "murmur3"}
 

@@ -8,11 +8,10 @@ test; units with equal credit abstain and are counted.
 from pathlib import Path
 from typing import Any
 
-from scipy import stats
-
 from .errors import InvalidData
 from .inference import ALPHA
 from .tables.table_input import open_table
+from .votes import preference
 from .warehouse import connect
 
 
@@ -43,10 +42,9 @@ def compare_interleaved(
         ).fetchone()
     if not wins + losses:
         raise InvalidData(f"none of {units:,} units gave {ours!r} and {theirs!r} different credit")
-    test = stats.binomtest(wins, wins + losses)
-    low, high = test.proportion_ci(confidence_level=1 - alpha, method="exact")
+    found = preference(wins, losses, alpha=alpha)
     preferred = ours if wins > losses else theirs
-    clear = test.pvalue <= alpha
+    clear = found["p_value"] <= alpha
     return {
         "schema_version": 1,
         "units": units,
@@ -54,10 +52,7 @@ def compare_interleaved(
         "wins": wins,
         "losses": losses,
         "ties": units - wins - losses,
-        "preference": wins / (wins + losses),
-        "preference_low": float(low),
-        "preference_high": float(high),
-        "p_value": float(test.pvalue),
+        **found,
         "preferred": preferred if clear else None,
         "headline": f"{preferred} is preferred" if clear else "neither is clearly preferred",
         "alpha": alpha,

@@ -152,6 +152,7 @@ class Aggregates:
         cuts: the same units cut finer, by name, then variant; see `part_scan`.
         shapes: by variant, then column.
         buckets: by variant, packed; see `buckets`.
+        interleaved: votes and credit, by variant that has such pages; see `mixed_scan`.
     """
 
     experiment: str
@@ -172,6 +173,7 @@ class Aggregates:
     cuts: Mapping[str, Mapping[str, Moments]]
     shapes: Mapping[str, Mapping[str, Shape]]
     buckets: Mapping[str, Mapping[str, Any]]
+    interleaved: Mapping[str, Mapping[str, Any]]
 
     def to_json(self) -> str:
         """The aggregates as JSON; the same aggregates give the same text."""

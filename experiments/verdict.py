@@ -113,6 +113,18 @@ def verdict(
     )
 
 
+def of_a_mixture(found: Verdict) -> Verdict:
+    """The verdict on a page of two rankings: its gain is no reason to ship either."""
+    if found.word != "ship":
+        return found
+    gained = found.headline.removeprefix("Ship: ")
+    return Verdict(
+        word="hold",
+        headline="Hold: the mixed page did better; test the new ranking alone before it is shipped.",
+        reasons=(f"Of the page that mixes both rankings: {gained}", *found.reasons),
+    )
+
+
 def guard(metric: Metric, comparison: Comparison) -> Literal["safe", "unclear", "breached"]:
     """Whether a guardrail stays within its margin: surely, perhaps, or surely not."""
     relative = metric.margin_kind == "relative"

@@ -18,8 +18,10 @@ from .errors import InvalidData
 from .experiment import COLUMNS, Experiment
 from .metrics import Aggregates, Arm, Counts, Moments, Slice, column_of
 from .scan import unit_query
+from .scan.mixed_scan import scan_mixed
 from .scan.moment_query import moments_by
 from .scan.part_scan import PartScan
+from .scan.segment_scan import scan_segments
 
 # What a table that cannot be read raises, for the doors that read others than the archive.
 DatabaseError = duckdb.Error
@@ -110,6 +112,7 @@ class _Scan:
         caps = self._caps()
         columns = self._parts.whole(caps)
         cuts = self._parts.cuts(columns, caps)
+        cuts |= scan_segments(self._run, self._rows, experiment.segments, (*COLUMNS, *caps))
         starts = [experiment.start + week * self._every for week in range(self._weeks())]
         ends = [min(start + self._every, self._until) for start in starts]
         return Aggregates(
@@ -140,6 +143,7 @@ class _Scan:
             cuts=cuts,
             shapes=self._parts.shapes(cuts, (*COLUMNS, *caps)),
             buckets=self._parts.buckets(caps),
+            interleaved=scan_mixed(self._run, self._rows, looks=len(ends)),
         )
 
     def _weeks(self) -> int:

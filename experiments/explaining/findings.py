@@ -19,6 +19,7 @@ from .bayes import PRIOR_SD, posterior
 from .clusters import by_cluster
 from .novelty import by_age
 from .outlook import outlook, since_last_look
+from .segments import by_segment
 from .triggers import trigger_analysis
 
 _WEEK = timedelta(days=7)
@@ -35,6 +36,7 @@ def explain(
         "channels": [channel_parts(aggregates, control, name, alpha=alpha) for name in treatments],
         "by_age": [by_age(aggregates, control, name, alpha=alpha) for name in treatments],
         "by_query": [by_cluster(aggregates, control, name, alpha=alpha) for name in treatments],
+        "segments": [by_segment(experiment, aggregates, name, alpha=alpha) for name in treatments],
         "since_last_look": _since_last_look(experiment, aggregates, found, alpha=alpha),
         "prior_sd": PRIOR_SD,
     }

@@ -35,6 +35,8 @@ EXPOSURE_COLUMNS = pa.schema(
         ("index_version", pa.string()),
         ("model_id", pa.string()),
         ("latency_ms", pa.float64()),
+        ("teams", pa.list_(pa.string())),
+        ("team_weights", pa.list_(pa.float64())),
     ]
 )
 OUTCOME_COLUMNS = pa.schema(
