@@ -30,8 +30,7 @@ from product_index.vector_store import Hit
 from recall_plugin.channels.uniecs import UniecsChannel
 from recall_plugin.query import ChannelRequest, Query
 from recall_plugin.sidecar.client import SidecarChannel, SidecarLine
-from recall_plugin.sidecar.server import Shelf, SidecarServer
-from recall_plugin.sidecar.starting import owning
+from recall_plugin.sidecar.running import run_sidecar
 from tests.product_index.real_milvus import start_real_milvus
 
 LIMIT = 200
@@ -115,10 +114,8 @@ def open_channel(uri: str, wanted: Vectors) -> UniecsChannel:
 
 
 def serve(uri: str, path: Path, wanted: Vectors) -> None:
-    """A sidecar, in a process of its own."""
-    shelf = Shelf(lambda _: open_channel(uri, wanted))
-    with owning(path):
-        SidecarServer(shelf, path).serve()
+    """A sidecar, in a process of its own, as `python -m recall_plugin sidecar` runs it."""
+    run_sidecar(path, lambda _: open_channel(uri, wanted), ["uniecs"], in_flight=64)
 
 
 def compared(

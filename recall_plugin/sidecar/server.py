@@ -55,11 +55,15 @@ class Shelf:
     Args:
         load: opens a channel.
         highest_limit: of questions at a time, per channel.
+        loaded: called each time a channel has been loaded, before it is asked.
     """
 
-    def __init__(self, load: Load, *, highest_limit: int = 64) -> None:
+    def __init__(
+        self, load: Load, *, highest_limit: int = 64, loaded: Callable[[], None] = lambda: None
+    ) -> None:
         self._load = load
         self._highest_limit = highest_limit
+        self._loaded = loaded
         self._lock = Lock()
         self._channels: dict[str, LimitedChannel | str] = {}
 
@@ -108,6 +112,7 @@ class Shelf:
             limit = GradientLimit(LimitRule(highest=self._highest_limit))
             channel = self._load(name)
             _wake(channel)
+            self._loaded()
             log.info("channel_loaded", channel=name)
             opened: LimitedChannel | str = LimitedChannel(channel, limit)
         except BaseException as error:  # a channel is someone else's code
