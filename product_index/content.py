@@ -3,12 +3,18 @@
 Pure. The text is canonical: the same product gives the same text, whatever
 the order of its attributes or the white space a seller typed. Change anything
 here and every stored text hash differs, so every product is embedded again.
+
+What a web page escaped (`&trade;`) is read as the sign it stands for, here and
+nowhere before: catalogue and stream both come through, and a product that went
+from the one to the other has not been read once already.
 """
 
 import hashlib
 import json
+import re
 import unicodedata
 from collections.abc import Sequence
+from html import unescape
 
 from .product import Product
 
@@ -20,6 +26,8 @@ MAX_ATTRIBUTE_CHARACTERS = 200
 # A product whose picture could not be had is told by this prefix of its digest.
 MISSING = "missing:"
 
+# Only what is ended as HTML wants it: browsers take "yes&nothing" for "yes¬hing".
+_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 # A flag that is on is told by its name; one that is off says nothing.
 _ON = frozenset({"yes", "true"})
 _OFF = frozenset({"no", "false", "none", "null", "n/a"})
@@ -35,9 +43,9 @@ def text_seen(product: Product) -> str:
     Mug
     colour: red
     """
-    lines = [product.title, product.brand, product.category]
-    lines += [_attribute(name, value) for name, value in sorted(product.attributes.items())]
-    lines.append(product.description)
+    lines = [_read(product.title), _read(product.brand), _read(product.category)]
+    lines += [_attribute(_read(name), _read(value)) for name, value in sorted(product.attributes.items())]
+    lines.append(_read(product.description))
     said: list[str] = []
     for line in map(_tidy, lines):
         if line and line not in said:  # a title repeated as the description says nothing new
@@ -75,6 +83,10 @@ def scalar_hash(product: Product) -> str:
 
 def _tidy(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def _read(text: str) -> str:
+    return _ENTITY.sub(lambda found: unescape(found.group()), text)
 
 
 def _attribute(name: str, value: str) -> str:

@@ -1,5 +1,7 @@
 """The text the encoder sees, and the hashes of a row."""
 
+import pytest
+
 from product_index.content import MAX_TEXT_SEEN, image_digest, scalar_hash, text_hash, text_seen
 from product_index.product import Product
 
@@ -61,3 +63,22 @@ def test_a_picture_is_known_by_its_bytes_and_a_missing_one_by_its_name() -> None
     assert missing.startswith("missing:")
     assert missing != image_digest([None], ["b.jpg"])
     assert len(missing) <= 96
+
+
+@pytest.mark.parametrize(
+    ("typed", "seen"),
+    [
+        ("Pursuit Lumaflex&trade; Tone Band", "Pursuit Lumaflex™ Tone Band"),
+        ("Salt &amp; Pepper&#39;s &#x1F381;&nbsp; set", "Salt & Pepper's 🎁 set"),
+        ("cafe&#769;", "café"),
+        ("&amp;lt;3 &amp;amp;", "&lt;3 &amp;"),
+        ("Black&Decker, yes&nothing, &copy;", "Black&Decker, yes&nothing, ©"),
+        ("R&D; 3&4; &copy &unheard;", "R&D; 3&4; &copy &unheard;"),
+    ],
+)  # fmt: skip
+def test_what_a_web_page_escaped_is_read_once_and_never_twice(typed: str, seen: str) -> None:
+    """The product keeps what the shop wrote: passed on by a topic, it is read no further."""
+    product = Product(product_id="1", title=typed, attributes={"made of": typed})
+
+    assert [seen, f"made of: {seen}"] == text_seen(product).splitlines()
+    assert typed == product.title

@@ -3,9 +3,11 @@
 import csv
 import gzip
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -151,6 +153,10 @@ def test_a_shop_with_photos_variants_and_shared_titles(luma: Path, tmp_path: Pat
         shared, sum(titles[title] for title in shared)
     )  # fmt: skip
     assert 191 == len({row.vector.tobytes() for row in rows})  # texts or photos tell them apart
+    texts = [text_seen(one.product) for page in catalogue.pages() for one in page if one.product]
+    written = [unescape(str(json.loads(line))) for line in (luma / "products.jsonl").read_text().splitlines()]
+    assert sum("™" in row for row in written) == sum("™" in text for text in texts) > 50
+    assert [] == [text for text in texts if re.search(r"&#?\w+;", text)]
     assert 0 == sum(row.fingerprint.image_digest.startswith("missing:") for row in rows)
 
 
