@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from .errors import InvalidQuery, UnknownCollection
@@ -132,23 +133,22 @@ def _price(row: dict[str, Any]) -> float | None:
 
 
 def best_hits(hits: Sequence[Any], limit: int) -> list[Hit]:
-    """The best of an answer, equal scores in order of product id."""
+    """The best of an answer, equal scores in order of product id; the answer's rows are used up.
+
+    msgspec makes 200 hits in a third of the time that 200 calls take, and a search waits for it.
+    """
+    rows = []
+    for hit in hits:
+        row = hit["entity"]
+        row["score"] = float(hit["distance"])
+        rows.append(row)
     # Equal vectors may differ in the last bit of their score, by where they lie in memory.
-    best = sorted(hits, key=lambda hit: (-round(hit["distance"], 6), hit["entity"]["product_id"]))[:limit]
-    return [_hit(hit["entity"], float(hit["distance"])) for hit in best]
-
-
-def _hit(row: dict[str, Any], score: float) -> Hit:
-    return Hit(
-        product_id=row["product_id"],
-        score=score,
-        version=row["version"],
-        title=row["title"],
-        category=row["category"],
-        brand=row["brand"],
-        price=_price(row),
-        in_stock=row["in_stock"],
-    )
+    rows.sort(key=lambda row: (-round(row["score"], 6), row["product_id"]))
+    del rows[limit:]
+    for row in rows:
+        if row["price"] < 0:
+            row["price"] = None
+    return msgspec.convert(rows, list[Hit])
 
 
 def _cut(text: str, field: str) -> str:
