@@ -44,6 +44,15 @@ def common_scale(comparisons: Sequence[Mapping[str, Any]]) -> Scale:
     return Scale(reach=1.05 * (min(widest, 4 * primary) or widest) or 0.01)
 
 
+def scale_of(rows: Sequence[Mapping[str, Any]]) -> Scale:
+    """One axis for rows that are all lifts, wide enough for their intervals but the widest outliers."""
+    ends = sorted(
+        max(abs(row["lift_low"]), abs(row["lift_high"])) for row in rows if row["lift_low"] is not None
+    )
+    middle = ends[len(ends) // 2] if ends else 0.0
+    return Scale(reach=1.05 * min(ends[-1], 3 * middle) if middle else 0.01)
+
+
 def interval(row: Mapping[str, Any], scale: Scale, *, tone: str) -> Markup:
     """A lift and its interval on the common axis, the planted truth as a diamond."""
     if row["lift"] is None or row["lift_low"] is None:
@@ -60,7 +69,7 @@ def interval(row: Mapping[str, Any], scale: Scale, *, tone: str) -> Markup:
         if abs(row[end]) > scale.reach
     ]
     parts.append(Markup('<circle class="dot {}" cx="{}" cy="{}" r="5"/>').format(tone, middle, y))
-    if row["truth"] is not None:
+    if row.get("truth") is not None:
         parts.append(
             Markup('<path class="truth" d="M{} {} l6 7 l-6 7 l-6 -7 z"/>').format(
                 scale.x(row["truth"]), y - 7
@@ -71,9 +80,10 @@ def interval(row: Mapping[str, Any], scale: Scale, *, tone: str) -> Markup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Frame:
-    """Where lifts go in the drawing of looks: zero in the middle, room for labels left and below."""
+    """Where lifts go in the drawing of looks: zero is always in it, room for labels left and below."""
 
-    reach: float
+    low: float
+    high: float
     columns: int
     width: int = 620
     height: int = 220
@@ -84,8 +94,29 @@ class _Frame:
         return round(self.left + (self.width - self.left) / self.columns * (place + 0.5), 2)
 
     def y(self, lift: float) -> float:
-        half = (self.height - self.bottom) / 2
-        return round(half - lift / self.reach * (half - 6), 2)
+        room = self.height - self.bottom - 12
+        return round(6 + (self.high - lift) / (self.high - self.low) * room, 2)
+
+    @classmethod
+    def around(cls, lifts: Sequence[float], *, columns: int) -> "_Frame":
+        """Wide enough for these, and for zero."""
+        low, high = min(0.0, *lifts), max(0.0, *lifts)
+        rest = 0.05 * (high - low) or 0.01
+        return cls(low=low - rest, high=high + rest, columns=columns)
+
+    def ticks(self) -> list[Markup]:
+        """A line at zero, and labels at round lifts."""
+        step = _nice((self.high - self.low) / 2)
+        levels = [count * step for count in range(-8, 9) if self.low <= count * step <= self.high]
+        return [
+            self.level(0, "zero"),
+            *(
+                self.text(
+                    self.left - 10, self.y(lift) + 5, "end", f"{lift:+.1%}".replace("-", "−") if lift else "0"
+                )
+                for lift in levels
+            ),
+        ]
 
     def level(self, lift: float, kind: str) -> Markup:
         return Markup('<line class="{}" x1="{}" y1="{y}" x2="{}" y2="{y}"/>').format(
@@ -115,16 +146,9 @@ def by_look(
     lifts = [lift for pair in pairs for lift in pair if lift["lift_low"] is not None]
     if not lifts:
         return Markup("")
-    ends = [abs(lift[end]) for lift in lifts for end in ("lift_low", "lift_high")]
-    frame = _Frame(reach=1.1 * max(*ends, abs(truth or 0.0)) or 0.01, columns=len(looks))
-    tick = _nice(frame.reach)
-    parts = [frame.level(0, "zero")]
-    parts += [
-        frame.text(
-            frame.left - 10, frame.y(lift) + 5, "end", f"{lift:+.1%}".replace("-", "−") if lift else "0"
-        )
-        for lift in (-tick, 0.0, tick)
-    ]
+    ends = [lift[end] for lift in lifts for end in ("lift_low", "lift_high")]
+    frame = _Frame.around([*ends, truth or 0.0], columns=len(looks))
+    parts = frame.ticks()
     if truth is not None:
         parts.append(frame.level(truth, "truth-line"))
     for place, (look, (since_start, by_itself)) in enumerate(zip(looks, pairs, strict=True)):
@@ -138,16 +162,8 @@ def by_look(
 
 def by_age(ages: Sequence[Mapping[str, Any]]) -> Markup:
     """The lift by days since the first search, with its simultaneous band."""
-    reach = 1.1 * max(abs(age[end]) for age in ages for end in ("low", "high")) or 0.01
-    frame = _Frame(reach=reach, columns=len(ages))
-    tick = _nice(reach)
-    parts = [frame.level(0, "zero")]
-    parts += [
-        frame.text(
-            frame.left - 10, frame.y(lift) + 5, "end", f"{lift:+.1%}".replace("-", "−") if lift else "0"
-        )
-        for lift in (-tick, 0.0, tick)
-    ]
+    frame = _Frame.around([age[end] for age in ages for end in ("low", "high")], columns=len(ages))
+    parts = frame.ticks()
     for place, age in enumerate(ages):
         first, last = age["first_day"], age["last_day"]
         parts.append(

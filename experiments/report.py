@@ -19,6 +19,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from . import plots
 from .analysis import Result
 from .report_text import as_markdown, as_slack, flat
+from .verdict import margin_in_words
 
 _MINUS = "−"
 
@@ -75,7 +76,31 @@ def _context(result: Result) -> dict[str, Any]:
         "via": _of_treatment(result, "channels"),
         "ages": _of_treatment(result, "by_age"),
         "kinds": _of_treatment(result, "by_query"),
+        "cut": _of_treatment(result, "segments"),
+        "cut_scale": plots.scale_of(_of_treatment(result, "segments")["cells"]),
+        "contents": _contents(result),
     }
+
+
+def _contents(result: Result) -> list[dict[str, str]]:
+    """The sections that this page has, in order."""
+    since = result["since_last_look"]
+    pages = _of_treatment(result, "changed_pages")
+    there = {
+        "moved": ("What moved", True),
+        "mixed": ("Which ranking is preferred", bool(result["interleaving"])),
+        "looks": ("Look by look", True),
+        "since": ("Since the last look", bool(since and since["metrics"])),
+        "pages": ("Where the page changed", bool(pages["metrics"] or pages["reason"])),
+        "channels": ("Which channel it came from", bool(_of_treatment(result, "channels")["clicks"])),
+        "ages": ("Does it wear off?", bool(_of_treatment(result, "by_age")["ages"])),
+        "queries": ("For which queries", len(_of_treatment(result, "by_query")["clusters"]) > 1),
+        "segments": ("Declared segments", bool(_of_treatment(result, "segments")["cells"])),
+        "trust": ("Every trust check", True),
+        "totals": ("Totals", True),
+        "how": ("How this was worked out", True),
+    }
+    return [{"id": name, "title": title} for name, (title, shown) in there.items() if shown]
 
 
 def _of_treatment(result: Result, section: str) -> Mapping[str, Any]:
@@ -131,11 +156,18 @@ def _environment(result: Result, name: str) -> Environment:
         "ms": lambda number: "–" if number is None else f"{number:,.1f} ms",
         "money": lambda number: _money(number, currency),
         "flat": flat,
+        "share1": lambda number: "–" if number is None else f"{number:.1%}",
         "percent": lambda number: f"{number:.0%}",
+        "chance": _chance,
+        "times": lambda number: f"{number:,.1f}" if number < 100 else f"{number:,.0f}",
+        "credit": lambda number: f"{number:,.4g}",
         "points": lambda number: (
             "–" if number is None else f"{100 * number:+.1f} points".replace("-", _MINUS)
         ),
         "p": _p,
+        "p_is": lambda number: f"p {_p(number)}" if (number or 0.0) < 0.0001 else f"p = {_p(number)}",
+        "p_below": lambda number: "less than 0.0001" if number < 0.0001 else f"{_p(number)} or less",
+        "ends": _span,
         "value": lambda number, row: _value(number, row, currency),
         "change": lambda row: _change(row, currency),
         "between": lambda row: _between(row, currency),
@@ -167,6 +199,19 @@ def _digits(row: Mapping[str, Any]) -> int:
     """One digit is enough for a wide interval."""
     low, high = row["lift_low"], row["lift_high"]
     return 1 if low is None or high - low >= 0.02 else 2
+
+
+def _span(row: Mapping[str, Any]) -> str:
+    return "" if row["lift_low"] is None else f"{_lift(row['lift_low'])} to {_lift(row['lift_high'])}"
+
+
+def _chance(number: float) -> str:
+    """A probability; never certain, never impossible."""
+    if number > 0.999:
+        return "over 99.9%"
+    return (
+        "under 0.1%" if number < 0.001 else f"{number:.1%}" if not 0.01 < number < 0.99 else f"{number:.0%}"
+    )
 
 
 def _p(number: float | None) -> str:
@@ -229,17 +274,15 @@ def _tone(row: Mapping[str, Any]) -> str:
     low, high = _ends(row)
     if low is None or high is None or low <= 0 <= high:
         return "none"
+    if row["guardrail"] == "safe" and (low > 0) is not (row["good"] == "up"):
+        return "none"  # a little worse, and no more than was allowed
     return "good" if (low > 0) is (row["good"] == "up") else "bad"
 
 
 def _words(row: Mapping[str, Any]) -> str:
     """What a row says, for somebody who reads no statistics."""
     if row["guardrail"] is not None:
-        margin = (
-            f"{row['margin']:.0%}"
-            if row["margin_kind"] == "relative"
-            else f"{row['margin']:g} {row['shown_as']}"
-        )
+        margin = margin_in_words(row["margin"], row["margin_kind"], row["shown_as"])
         return {
             "safe": f"within its margin of {margin}",
             "unclear": f"not yet shown to stay within {margin}",

@@ -53,6 +53,7 @@ def as_slack(
         },
         _section(_safe(result["verdict"]["headline"])),
         _section("\n".join(lines)),
+        *[_section(_preferred(part)) for part in result["interleaving"]],
         _section(f"*May I trust it?* {trust}. " + " ".join(_safe(it["sentence"]) for it in odd[:3])),
         {
             "type": "context",
@@ -67,6 +68,13 @@ def as_slack(
     ]
     fallback = f"{result['experiment']['name']}: {result['verdict']['headline']}"
     return json.dumps({"text": _safe(fallback), "blocks": blocks}, ensure_ascii=False, indent=1) + "\n"
+
+
+def _preferred(part: Mapping[str, Any]) -> str:
+    """One line of an interleaved page: what it says, or that it may not be read."""
+    said = part["verdict"]
+    reasons = "" if said["word"] == "broken" else " " + said["reasons"][0]
+    return f"*Preference ({_safe(part['treatment'])})*: {_safe(said['headline'] + reasons)}"
 
 
 def _section(text: str) -> dict[str, Any]:

@@ -86,8 +86,12 @@ def verdict(
     reasons = [
         _reason(metric, found, look) for metric, found in primaries if found.p_value is not None
     ] + missing
-    reasons += [f"{metric.title} is worse by more than its margin." for metric in breached]
-    reasons += [f"{metric.title} is not yet shown to stay within its margin." for metric in unclear]
+    reasons += [
+        _guard_reason(metric, found, state)
+        for wanted in ("breached", "unclear", "safe")
+        for metric, found, state in guards
+        if state == wanted
+    ]
 
     if harmed or breached:
         named = _names([*harmed, *breached])
@@ -150,9 +154,84 @@ def _is_good(metric: Metric, comparison: Comparison) -> bool:
 
 def _reason(metric: Metric, comparison: Comparison, look: Look) -> str:
     bar, p = look.bar.get(metric.name, 0.0), comparison.p_adjusted or 0.0
-    moved = f"{comparison.lift:+.1%}" if comparison.lift is not None else "moved"
-    compared = f"p = {p:.2g} passes" if p <= bar else f"p = {p:.2g} does not pass"
-    return f"{metric.title} {moved}: {compared} this look's bar of {bar:.2g}."
+    if comparison.lift is not None and comparison.lift_low is not None and comparison.lift_high is not None:
+        moved, *ends = (_signed(it) for it in (comparison.lift, comparison.lift_low, comparison.lift_high))
+    else:
+        ends = [_plain(metric, it) for it in (comparison.difference_low, comparison.difference_high)]
+        moved = _plain(metric, comparison.difference)
+    compared = "more than chance would show" if p <= bar else "chance alone may show as much"
+    return (
+        f"{metric.title} {moved}, plausibly {ends[0]} to {ends[1]}: {compared}"
+        f" ({chance(p)}; at this look {asked(bar)})."
+    )
+
+
+def asked(bar: float) -> str:
+    """What a look asks of a p-value.
+
+    >>> asked(0.0449), asked(1e-6)
+    ('0.045 or less decides', 'only less than 0.0001 decides')
+    """
+    return f"{bar:.2g} or less decides" if bar >= 0.0001 else "only less than 0.0001 decides"
+
+
+def chance(p_value: float) -> str:
+    """A p-value as it is read.
+
+    >>> chance(0.0123), chance(4e-20)
+    ('p = 0.012', 'p < 0.0001')
+    """
+    return "p < 0.0001" if p_value < 0.0001 else f"p = {p_value:.2g}"
+
+
+def _guard_reason(metric: Metric, comparison: Comparison, state: str) -> str:
+    relative = metric.margin_kind == "relative"
+    low = comparison.lift_low if relative else comparison.difference_low
+    high = comparison.lift_high if relative else comparison.difference_high
+    middle = comparison.lift if relative else comparison.difference
+    margin = margin_in_words(metric.margin or 0.0, metric.margin_kind, metric.shown_as)
+    ends = [_signed(it) if relative else _plain(metric, it) for it in (low, high) if it is not None]
+    if len(ends) < 2 or middle is None:
+        return f"{metric.title}: {comparison.reason or 'nothing to compare'}; its margin is {margin}."
+    worst, best = ends if metric.good == "up" else reversed(ends)
+    moved = _signed(middle) if relative else _plain(metric, middle)
+    return {
+        "breached": f"{metric.title} {moved}, at best {best}: worse by more than its margin of {margin}.",
+        "unclear": f"{metric.title} {moved}, at worst {worst}: not yet shown to stay within its margin of"
+        f" {margin}.",
+        "safe": f"{metric.title} {moved}, at worst {worst}: stays within its margin of {margin}.",
+    }[state]
+
+
+def margin_in_words(margin: float, kind: str, shown_as: str) -> str:
+    """A margin with its unit.
+
+    >>> margin_in_words(0.02, "relative", "money"), margin_in_words(0.01, "absolute", "percent")
+    ('2%', '1 points')
+    """
+    if kind == "relative":
+        return f"{100 * margin:g}%"
+    return (
+        f"{100 * margin:g} points"
+        if shown_as == "percent"
+        else f"{margin:g} {_UNITS.get(shown_as, '')}".strip()
+    )
+
+
+_UNITS = {"ms": "ms"}
+
+
+def _signed(lift: float) -> str:
+    return f"{lift:+.1%}".replace("-", "−")
+
+
+def _plain(metric: Metric, difference: float | None) -> str:
+    """A difference in the metric's own unit."""
+    if difference is None:
+        return "–"
+    if metric.shown_as == "percent":
+        return f"{100 * difference:+.2f} points".replace("-", "−")
+    return f"{difference:+,.2f} {_UNITS.get(metric.shown_as, '')}".strip().replace("-", "−")
 
 
 def _date(day: str) -> str:

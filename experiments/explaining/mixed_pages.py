@@ -15,6 +15,7 @@ from experiments.inference import Comparison
 from experiments.metrics import Aggregates
 from experiments.trust import SAMPLE_RATIO_ALPHA, Check, Status
 from experiments.trust_cuts import sequential_ratio
+from experiments.verdict import asked, chance
 from experiments.votes import preference, sensitivity
 
 Found = dict[str, Any]
@@ -235,16 +236,17 @@ def _verdict(section: Found, failed: Sequence[Check], *, is_last: bool, is_broke
             else "The logs hold no page that says whose its places are."
         )
         return {"word": "none", "headline": "Nobody has chosen yet.", "reasons": [reason]}
-    votes = f"{section['wins']:,} of {section['votes']:,} who chose took the new ranking ({said:.1%};"
-    votes += (
-        f" {section['preference_low']:.1%} to {section['preference_high']:.1%} is plausible, 50.0% is none)."
-    )
     clear = p_value <= bar
-    test = f"p = {p_value:.2g} {'passes' if clear else 'does not pass'} this look's bar of {bar:.2g}."
+    reason = (
+        f"{said:.1%} of the {section['votes']:,} who chose took the new ranking, plausibly"
+        f" {section['preference_low']:.1%} to {section['preference_high']:.1%} (50.0% is no preference):"
+        f" {'more than chance would show' if clear else 'chance alone may show as much'}"
+        f" ({chance(p_value)}; at this look {asked(bar)})."
+    )
     if clear:
         liked = "the new ranking" if said > 0.5 else "the search as it is"
         headline = f"Shoppers prefer {liked}."
         word = "recall" if said > 0.5 else "base"
     else:
         word, headline = "none", "No preference is shown." if is_last else "No preference is shown yet."
-    return {"word": word, "headline": headline, "reasons": [votes, test]}
+    return {"word": word, "headline": headline, "reasons": [reason]}

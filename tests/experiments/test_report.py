@@ -43,6 +43,7 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[str] = []
         self.links: list[str] = []
+        self.ids: list[str] = []
         self.words: list[str] = []
         self._open: list[str] = []
         self.feed(text)
@@ -50,6 +51,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.links += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
         self._open.append(tag)
 
     def handle_data(self, data: str) -> None:
@@ -90,7 +92,9 @@ def test_the_page_needs_nothing_else(result: Result) -> None:
     page = render(result)
     found = Page(page)
 
-    assert {"#trust"} == set(found.links)
+    assert {"#trust", "#moved", "#how"} <= set(found.links)
+    assert {link.removeprefix("#") for link in found.links} == set(found.ids)  # each part is in the contents
+    assert len(found.ids) == len(set(found.ids))
     assert not {"script", "link", "img", "iframe"} & set(found.tags)
     assert "url(" not in page
     assert "@import" not in page
