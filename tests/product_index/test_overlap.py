@@ -103,6 +103,28 @@ def test_however_three_builds_overlap_the_newest_is_served_and_one_older_is_kept
     assert kind != "memory" or came_too_late > 10
 
 
+@pytest.mark.slow
+@pytest.mark.milvus
+@pytest.mark.parametrize("kind", ["real"])
+def test_two_backfills_and_a_schedule_overlap_on_a_real_milvus(
+    folder: Path, database: VectorDatabase, kind: str
+) -> None:
+    """All three are loaded; the first is served, then the last; the one between comes too late."""
+    runs = {hour: steps_of(folder, database, hour) for hour in (1, 2, 3)}
+    begun_and_loaded, checked_and_served, too_late, cleaned = [1, 2, 3] * 2, [1, 3] * 2, [2], [3, 1]
+
+    superseded = run_in_order(runs, begun_and_loaded + checked_and_served + too_late + cleaned)
+
+    live, before = (str(database.resolve(name)) for name in ("products", "products_previous"))
+    wanted = (
+        publish.collection_name("products", now=NOON + timedelta(hours=n), seed=f"run {n}") for n in (3, 1)
+    )
+    assert (live, before) == tuple(wanted)
+    assert [2] == superseded
+    assert [before, live] == database.names()
+    assert state_of(database.open(before)) == state_of(database.open(live))
+
+
 def test_a_build_whose_collection_was_taken_by_a_later_one_is_superseded_not_broken(
     folder: Path, database: VectorDatabase
 ) -> None:

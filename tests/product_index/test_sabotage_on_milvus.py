@@ -37,6 +37,10 @@ def spoil_nan(store: VectorStore, plan: rebuild.Plan) -> None:
     behind_the_door(store, vector=np.full(16, np.nan, dtype=np.float32))
 
 
+def spoil_length(store: VectorStore, plan: rebuild.Plan) -> None:
+    behind_the_door(store, vector=np.full(16, 0.5, dtype=np.float32))
+
+
 def spoil_model(store: VectorStore, plan: rebuild.Plan) -> None:
     behind_the_door(store, model_id="hash-0")
 
@@ -78,27 +82,39 @@ def refused(
     return set(line["checks"]), str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["folder"])
+@pytest.mark.parametrize("kind", ["folder", "real"])
 def test_rows_that_are_wrong_in_milvus_are_refused_by_name_and_blue_goes_on(
-    database: VectorDatabase, tmp_path: Path
+    kind: str, database: VectorDatabase, tmp_path: Path
 ) -> None:
-    """Not finite, half missing, of another model, shuffled in the store, or already in the shards."""
+    """Not finite or not of length 1, half missing, of another model, shuffled in the store or in the shards.
+
+    What is not finite a real server refuses from anybody.
+    """
     blue = publish.collection_name("products", now=NOON - timedelta(days=1), seed="blue")
     database.create(blue, SPEC)
     publish.switch(database, "products", blue)
     plan = built(tmp_path, database, products=32, encoder=ENCODER, alias="products")
-    wanted = {spoil_nan: "norms", spoil_half: "missing", spoil_model: "model", spoil_order: "rows"}
+    wanted = {spoil_length: "norms", spoil_half: "missing", spoil_model: "model", spoil_order: "rows"}
+    if kind == "folder":
+        wanted[spoil_nan] = "norms"
+    store = rebuild.load_shards(plan, database)
+    sound = [row for page in store.rows() for row in page]
+    if kind == "real":
+        with pytest.raises(Exception, match="'NaN' is not a number"):
+            spoil_nan(store, plan)
 
     for spoil, check in wanted.items():
-        store = rebuild.load_shards(plan, database)
         spoil(store, plan)
+        store.count()  # a strong read: what was spoilt is seen from here on
         assert check in refused(plan, store, ENCODER, limit=5)[0], spoil.__name__
+        store.upsert(sound)
 
     for number in range(4):
         rows = [row for page in read_rows(rebuild.rows_path(plan, number)) for row in page]
         moved = [replace(row, vector=rows[place - 1].vector) for place, row in enumerate(rows)]
         write_rows(rebuild.rows_path(plan, number), moved, dimension=16)
-    assert {"vectors"} == refused(plan, rebuild.load_shards(plan, database), ENCODER, limit=5)[0]
+        store.upsert(moved)
+    assert {"vectors"} == refused(plan, store, ENCODER, limit=5)[0]
     assert blue == database.resolve("products")
 
 
