@@ -57,6 +57,11 @@ class Home:
         return self.folder / "experiment-logs"
 
     @property
+    def served(self) -> Path:
+        """Exposures of the service, as JSON Lines; no report reads them."""
+        return self.folder / "served"
+
+    @property
     def reports(self) -> Path:
         """The weekly reports."""
         return self.folder / "reports"
@@ -155,7 +160,8 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 def clear_last_run(home: Home) -> None:
     """Remove what belongs to one run only; the shop and Airflow's database are kept."""
-    for path in (home.index, home.event_logs, home.reports, home.arrivals, home.folder / "rebuild"):
+    made = (home.index, home.event_logs, home.served, home.reports, home.arrivals, home.folder / "rebuild")
+    for path in made:
         shutil.rmtree(path, ignore_errors=True)
     for path in (home.funnel, home.truth, home.freshness):
         path.unlink(missing_ok=True)

@@ -70,7 +70,7 @@ def tell_summary(
     for name, told in _facts(home, served, arrived, report, telling):
         telling.say(f"{name:<15}{told}", indent="", hanging=15)
     telling.say(f"{'report':<15}{report.page.resolve()}", indent="", hanging=None)
-    text = _example(home, served)
+    text = example(home, served)
     if text is not None:
         where = "" if home.folder == DEFAULT_HOME else f"MILVUS_URI={home.index} "
         command = f"{where}.venv/bin/python -m product_index search {shlex.quote(text)}"
@@ -93,7 +93,7 @@ def _facts(
     yield "took", f"{telling.took_s:.0f} s; everything that was started has been stopped"
 
 
-def _example(home: Home, served: Served) -> str | None:
+def example(home: Home, served: Served) -> str | None:
     """Something to ask for: of the rendered shop, or of a catalogue that we have never seen."""
     if home.is_rendered:
         return "striped red mug"

@@ -1,4 +1,4 @@
-"""The whole road, once: seven steps, each with real parts, and a summary at the end."""
+"""The whole road, once: eight steps, each with real parts, and a summary at the end."""
 
 from rich.console import Console
 
@@ -11,12 +11,12 @@ from streaming.dead_letters import SUFFIX
 from streaming.settings import Settings as StreamSettings
 
 from .home import Home, clear_last_run
-from .road import catalogue_to_index, change_to_index, logs_to_decision, query_to_exposure
+from .road import as_in_a_shop, catalogue_to_index, change_to_index, logs_to_decision, query_to_exposure
 from .stack import Stack
-from .summary import tell_beginning, tell_searches, tell_summary
+from .summary import example, tell_beginning, tell_searches, tell_summary
 from .telling import Telling
 
-STEPS = 7
+STEPS = 8
 EXPERIMENT = "uniecs-recall"
 
 
@@ -76,5 +76,11 @@ def walk(home: Home, console: Console, *, products: int, shoppers: int) -> None:
             logs_to_decision.archive_events(stack, telling, env)
         with telling.step("Logs to decision: Airflow writes the weekly report"):
             report = logs_to_decision.write_report(home, stack, telling, experiment, env)
+        if (text := example(home, served)) is not None:
+            with telling.step("As in a shop: a sidecar and a service, one question over HTTP"):
+                base = own.search(text)
+                answer = as_in_a_shop.ask_once(stack, home, env, experiment, text=text, base=base)
+                products = served.world.products
+                as_in_a_shop.tell(answer, products, telling, text=text, base=base, served=home.served)
         own.close()
     tell_summary(home, served, arrived, report, telling)

@@ -170,7 +170,7 @@ def _truth(
     """What the same shoppers are expected to do on each arm's pages; nothing of it is logged."""
     plugin = open_plugin(encoder, settings, experiment, InMemoryEventLog(), grace_ms=PATIENT_MS)
     funnel = Funnel(own, plugin)
-    someone = {arm: _somebody_in(experiment, arm) for arm in ("control", "treatment")}
+    someone = {arm: somebody_in(experiment, arm, now=experiment.start) for arm in ("control", "treatment")}
     try:
         with telling.bar("the truth: both arms' pages") as progress:
             return true_effect(
@@ -185,11 +185,11 @@ def _truth(
         plugin.close()
 
 
-def _somebody_in(experiment: Experiment, arm: str) -> str:
-    """A unit that is always in this arm."""
+def somebody_in(experiment: Experiment, arm: str, *, now: datetime) -> str:
+    """A unit that is always in this arm, at full traffic."""
     everybody = replace(experiment, traffic=1.0)
     for number in range(10_000):
         unit = f"truth-{number}"
-        if assign(everybody, unit, now=experiment.start).variant == arm:
+        if assign(everybody, unit, now=now).variant == arm:
             return unit
     raise ProductIndexError(f"no unit of 10,000 is in arm {arm!r}; see the shares of {experiment.name!r}")

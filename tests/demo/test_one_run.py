@@ -74,7 +74,7 @@ def test_a_signal_ends_the_demo_in_one_sentence(tmp_path: Path, sign: signal.Sig
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as demo:  # fmt: skip
         assert demo.stdout is not None
-        while "1/7" not in demo.stdout.readline():
+        while "1/8" not in demo.stdout.readline():
             pass
         began = time.monotonic()
         while not (tmp_path / "shop.part").exists():
