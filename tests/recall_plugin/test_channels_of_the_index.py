@@ -2,17 +2,14 @@
 
 import pytest
 
-from product_index.encoder import Content, HashEncoder
-from product_index.vector_store import CollectionSpec, Filter, InMemoryVectorDatabase
+from product_index.encoder import Content
+from product_index.vector_store import Filter, InMemoryVectorDatabase
 from recall_plugin.channels.nearest import NearestProducts, SharedNearest
 from recall_plugin.channels.same_style import SameStyleChannel
 from recall_plugin.channels.uniecs import UniecsChannel
 from recall_plugin.query import ChannelRequest, Query
 from recall_plugin.settings import Settings
-from tests.recall_plugin.rows import row
-
-ENCODER = HashEncoder(32)
-SPEC = CollectionSpec(dimension=32, model_id="hash-1", preprocess_version="words-1")
+from tests.recall_plugin.rows import ENCODER, SPEC, row
 
 
 @pytest.fixture

@@ -5,17 +5,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from product_index.encoder import Content, HashEncoder
+from product_index.encoder import Content
 from product_index.errors import StoreUnavailable
-from product_index.vector_store import CollectionSpec, InMemoryVectorDatabase
+from product_index.vector_store import InMemoryVectorDatabase
 from recall_plugin.channels.limited import LimitedChannel
 from recall_plugin.channels.state import ChannelState, state_of
 from recall_plugin.channels.uniecs import UniecsChannel
 from tests.recall_plugin.doubles import finds
-from tests.recall_plugin.rows import row
+from tests.recall_plugin.rows import ENCODER, SPEC, row
 
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
-SPEC = CollectionSpec(dimension=32, model_id="hash-1", preprocess_version="words-1")
 
 
 def channel(*ages_s: float) -> LimitedChannel:
@@ -29,7 +28,7 @@ def channel(*ages_s: float) -> LimitedChannel:
         ]
     )
     database.switch("products", "products_v1")
-    return LimitedChannel(UniecsChannel(HashEncoder(32), lambda: database, alias="products"))
+    return LimitedChannel(UniecsChannel(ENCODER, lambda: database, alias="products"))
 
 
 @pytest.mark.parametrize(

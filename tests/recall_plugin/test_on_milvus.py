@@ -9,13 +9,13 @@ import pytest
 from experiments.exposure import InMemoryEventLog
 from product_index.build import build_database, build_encoder
 from product_index.embedding import spec_of
-from product_index.encoder import Content
 from product_index.settings import Settings as IndexSettings
-from product_index.vector_store import Filter, Fingerprint, ProductVector
+from product_index.vector_store import Filter
 from recall_plugin.plugin import RecallPlugin
 from recall_plugin.query import Query
 from recall_plugin.settings import read_settings
 from tests.recall_plugin.doubles import ask, wait_for
+from tests.recall_plugin.rows import row
 
 pytestmark = pytest.mark.milvus
 
@@ -60,27 +60,10 @@ def serve(environment: IndexSettings, name: str, shelf: dict[str, str]) -> str:
     encoder, database = build_encoder(environment), build_database(environment)
     collection = f"{environment.product_alias}_{name}"
     store = database.create(collection, spec_of(encoder))
-    fingerprint = Fingerprint(
-        version=1,
-        occurred_at_ms=0,
-        text_hash="",
-        image_digest="",
-        scalar_hash="",
-        model_id=encoder.model_id,
-        preprocess_version=encoder.preprocess_version,
-        deleted=False,
-    )
-    vectors = encoder.embed([Content(text=text) for text in shelf.values()])
     store.upsert(
         [
-            ProductVector(
-                product_id=key,
-                vector=vector,
-                fingerprint=fingerprint,
-                title=shelf[key],
-                in_stock=key != "blue-mug",
-            )
-            for key, vector in zip(shelf, vectors, strict=True)
+            row(key, text, encoder=encoder, title=text, in_stock=key != "blue-mug")
+            for key, text in shelf.items()
         ]
     )
     store.flush()

@@ -5,22 +5,17 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from product_index.encoder import Content, HashEncoder, Vectors
+from product_index.encoder import Vectors
 from product_index.errors import StoreUnavailable
 from product_index.vector_store import (
-    CollectionSpec,
     Filter,
-    Fingerprint,
     Hit,
     InMemoryVectorDatabase,
     InMemoryVectorStore,
-    ProductVector,
 )
 from recall_plugin.channels.uniecs import UniecsChannel
 from recall_plugin.query import ChannelRequest, Query
-
-ENCODER = HashEncoder(32)
-SPEC = CollectionSpec(dimension=32, model_id="hash-1", preprocess_version="words-1")
+from tests.recall_plugin.rows import ENCODER, SPEC, row
 
 
 @dataclass
@@ -29,21 +24,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now_s
-
-
-def row(product_id: str, text: str, **fields: object) -> ProductVector:
-    fingerprint = Fingerprint(
-        version=1,
-        occurred_at_ms=0,
-        text_hash="",
-        image_digest="",
-        scalar_hash="",
-        model_id=SPEC.model_id,
-        preprocess_version=SPEC.preprocess_version,
-        deleted=False,
-    )
-    vector = ENCODER.embed([Content(text=text)])[0]
-    return ProductVector(product_id=product_id, vector=vector, fingerprint=fingerprint, **fields)  # type: ignore[arg-type]
 
 
 @pytest.fixture
