@@ -345,9 +345,9 @@ class MilvusVectorStore:
             page = ids[start : start + REQUEST_ROWS]
             with self._asker(f"reading {len(page)} rows of {self._name!r}"):
                 wanted = ", ".join(words.quoted(key) for key in page)
-                yield from self._client.query(
-                    self._name, filter=f"product_id in [{wanted}]", output_fields=fields, **self._strongly()
-                )
+                asked = {"filter": f"product_id in [{wanted}]", "output_fields": fields}
+                # Vectors come as arrays: as numbers they take half of the time that an answer takes here.
+                yield from self._client.query(self._name, strict_float32=True, **asked, **self._strongly())
 
     def _strongly(self) -> dict[str, Any]:
         return {"consistency_level": "Strong", **self._asker.options()}

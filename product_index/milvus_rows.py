@@ -112,7 +112,7 @@ def from_milvus(row: dict[str, Any]) -> ProductVector:
     """A row as an answer carries it, back to the bit."""
     return ProductVector(
         product_id=row["product_id"],
-        vector=np.asarray(row["vector"], dtype=np.float32),  # float32 -> float64 -> float32 loses nothing
+        vector=np.asarray(row["vector"], dtype=np.float32),
         fingerprint=fingerprint_of(row),
         title=row["title"],
         category=row["category"],

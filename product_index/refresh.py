@@ -6,13 +6,14 @@ assumes one writer per product at a time; the store is asked strongly.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
-from itertools import pairwise
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +28,10 @@ from .vector_store import CollectionSpec, Fingerprint, ProductVector, VectorStor
 from .write_behind import WriteBehind
 
 # So many products are asked for, decided and written at a time: while one page is embedded, the next
-# is asked for and the one before is written. A store that writes whole rows only is a server, and each
-# question to it waits for its clock to tick: fewer and larger ones go faster there.
-PAGE_PRODUCTS, PAGE_WHOLE_ROWS = 256, 1024
+# are asked for and the one before is written. A store that writes whole rows only is a server, and each
+# question to it waits for its clock to tick: what one waits for, the others do, too.
+PAGE_PRODUCTS, PAGE_WHOLE_ROWS = 256, 512
+ASKED_AT_ONCE = 4
 # Stands for the vector where a row is amended: the store keeps its own.
 _AS_STORED = np.zeros(0, dtype=np.float32)
 
@@ -102,7 +104,7 @@ def apply_changes(
     check_same_space(encoder, store.spec, store.name)
     pages = _pages(changes, PAGE_PRODUCTS if store.amends else PAGE_WHOLE_ROWS)
     receipts = []
-    with ThreadPoolExecutor(1, thread_name_prefix="ask") as ahead, WriteBehind() as write:
+    with ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="ask") as ahead, WriteBehind() as write:
         for page, stored in _asked_ahead(pages, store, ahead):
             receipt, written = _apply_page(page, stored, encoder, store, pictures, now)
             for work in written:
@@ -125,15 +127,15 @@ def _apply_page(
     latest = {key: one.change for key, one in held.items() if one.change is not None}
     products = [change.product for change in latest.values() if change.product is not None]
 
+    needs = dict.fromkeys(held, Need.STALE) | _removals(latest, known, store.spec)
+
     def to_embed(one: Seen) -> bool:
         key = one.product.product_id
-        return decide(latest[key], known.get(key), one, store.spec) is Need.EMBED
+        needs[key] = decide(latest[key], known.get(key), one, store.spec)
+        return needs[key] is Need.EMBED
 
     looked, embedded = look_and_embed(products, pictures, encoder, wanted=to_embed)
     seen = {one.product.product_id: one for one in looked}
-    needs = dict.fromkeys(held, Need.STALE) | {
-        key: decide(change, known.get(key), seen.get(key), store.spec) for key, change in latest.items()
-    }
     failed = {error.product_id: error.reason for error in embedded.failed}
     if removed := [key for key, need in needs.items() if need is Need.REMOVE and key in known.keys() - whole]:
         whole = {**whole, **store.get(removed)}
@@ -214,6 +216,14 @@ def decide(change: ProductChange, known: Fingerprint | None, seen: Seen | None, 
     return Need.UNCHANGED
 
 
+def _removals(
+    latest: Mapping[str, ProductChange], known: Mapping[str, Fingerprint], spec: CollectionSpec
+) -> dict[str, Need]:
+    """What those changes need that there is nothing to look at for."""
+    removals = {key: change for key, change in latest.items() if change.product is None}
+    return {key: decide(change, known.get(key), None, spec) for key, change in removals.items()}
+
+
 def new_row(
     change: ProductChange,
     seen: Seen,
@@ -274,15 +284,21 @@ _Stored = tuple[Mapping[str, Fingerprint], Mapping[str, ProductVector]]
 def _asked_ahead(
     pages: Sequence[Sequence[ProductChange]], store: VectorStore, ahead: ThreadPoolExecutor
 ) -> Iterator[tuple[Sequence[ProductChange], _Stored]]:
-    """Each page with what is stored of it; the next is asked for while this one is worked on.
+    """Each page with what is stored of it; the next are asked for while this one is worked on.
 
     No product is in two pages, so what is written meanwhile changes no answer.
     """
-    stored = _stored([one.product_id for one in pages[0]], store) if pages else ({}, {})
-    for page, following in pairwise([*pages, []]):
-        asked = ahead.submit(_stored, [one.product_id for one in following], store) if following else None
+
+    def ask(page: Sequence[ProductChange]) -> Future[_Stored]:
+        return ahead.submit(_stored, [one.product_id for one in page], store)
+
+    left = iter(pages)
+    asked = deque((page, ask(page)) for page in islice(left, ASKED_AT_ONCE))
+    while asked:
+        page, answer = asked.popleft()
+        stored = answer.result()
+        asked.extend((following, ask(following)) for following in islice(left, 1))
         yield page, stored
-        stored = asked.result() if asked else stored
 
 
 def _stored(product_ids: Sequence[str], store: VectorStore) -> _Stored:
