@@ -145,7 +145,13 @@ def open_worker(
                 connection, [settings.changes_topic], group=settings.consumer_group
             )
             closing.callback(reader.close)
-            lookout = Lookout(metrics, lambda: lag(reader), changes.assigned, stall_after_s=stall_after_s)
+            lookout = Lookout(
+                metrics,
+                lambda: lag(reader),
+                changes.assigned,
+                stall_after_s=stall_after_s,
+                silent_s=changes.silent_s,
+            )
             port = closing.enter_context(serving(metrics, lookout, port=metrics_port))
             log.info("telling", metrics=f"http://{LOOPBACK}:{port}/metrics", stall_after_s=stall_after_s)
 

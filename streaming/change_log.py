@@ -101,11 +101,22 @@ class ChangeLog(Protocol):
         """
         ...
 
+    def silent_s(self) -> float:
+        """For how long the group has not heard from us; may be asked from any thread."""
+        ...
+
     def since(self, offsets: Offsets) -> Iterator[list[Message]]:
         """What these partitions hold from there to their ends, whoever has them now.
 
         Raises:
             LogUnavailable: not all of it was read.
+        """
+        ...
+
+    def read_ahead(self, working: Callable[[], bool], *, max_messages: int) -> None:
+        """Take what is there already, for a later poll; never waits for more.
+
+        What is asked back meanwhile is kept while `working()`, within a budget.
         """
         ...
 
@@ -280,6 +291,13 @@ class InMemoryChangeLog:
     def since(self, offsets: Offsets) -> Iterator[list[Message]]:
         """All at once."""
         yield [one for partition, offset in offsets.items() for one in self._topics.held(partition)[offset:]]
+
+    def silent_s(self) -> float:
+        """It is never silent."""
+        return 0.0
+
+    def read_ahead(self, working: Callable[[], bool], *, max_messages: int) -> None:
+        """Nothing is far away."""
 
     def pause(self, working: Callable[[], bool] = lambda: False) -> None:
         """Take nothing new."""

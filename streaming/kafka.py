@@ -7,7 +7,7 @@ the work at hand is done: two owners writing at once could set a row back.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
@@ -16,14 +16,16 @@ from kafka import errors as failures
 from kafka.admin import NewTopic
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.structs import OffsetAndMetadata
 
 from .change_log import Message, Offsets, Outgoing, Partition
 from .dead_letters import SUFFIX
 from .errors import Evicted, LogUnavailable, OwnershipLost, Refused
 from .kafka_client import (
+    COMMIT_TIMEOUT_MS,
     METADATA_TIMEOUT_MS,
     Connection,
+    Membership,
+    acknowledged,
     administering,
     common,
     consumer,
@@ -32,8 +34,10 @@ from .kafka_client import (
     messages_of,
     translated,
 )
+from .kafka_reader import KafkaTopicReader
 
-COMMIT_TIMEOUT_MS = 10_000
+__all__ = ["KafkaChangeLog", "KafkaMessageSink", "KafkaTopicReader", "broker_answers", "ensure_topics"]
+
 REJOIN_S = 0.5  # a rejoin must begin and end within one poll
 REVOKE_BUDGET = 0.2  # of the poll interval: so long a rebalance waits for the work at hand
 # A dead letter is the original and what happened to it: it must fit where the original did.
@@ -85,11 +89,20 @@ class KafkaChangeLog:
                 session_timeout_ms=int(session_timeout_s * 1000),
                 heartbeat_interval_ms=int(session_timeout_s * 1000 / 4),
             )
-            listener = _Listener(self._taken, self._lost, self._done, max_poll_interval_s * REVOKE_BUDGET)
-            self._client.subscribe(list(topics), listener=listener)
+            self._membership = Membership(self._client, session_s=session_timeout_s)
+            self._name = ""  # what the group called us when we polled last
+            self._instance_id = instance_id
+            budget_s = max_poll_interval_s * REVOKE_BUDGET
+            self._listener = _Listener(self._taken, self._lost, self._done, budget_s)
+            self._client.subscribe(list(topics), listener=self._listener)
 
     def poll(self, *, timeout_s: float, max_messages: int) -> list[Message]:
         """What came, in order per partition; empty after the time."""
+        if self._membership.replaced:
+            raise Refused(
+                f"another consumer joined group {self._group!r} as {self._instance_id!r} and took our place; "
+                "give each its own CONSUMER_INSTANCE_ID, or none"
+            )
         # A partition that was taken away meanwhile is read anew from what was acknowledged.
         early = [one for one in self._early if one.taken == self._taken.get(one.key, 0)]
         fetched, self._early = early[:max_messages], early[max_messages:]
@@ -103,7 +116,7 @@ class KafkaChangeLog:
         give_up_at = time.monotonic() + COMMIT_TIMEOUT_MS / 1000
         while True:
             ours = {one: offset for one, offset in offsets.items() if self.owns(one)}
-            chosen = {key_of(one): OffsetAndMetadata(offset, "", -1) for one, offset in ours.items()}
+            chosen = acknowledged(ours)
             try:
                 if chosen:
                     self._client.commit(chosen, timeout_ms=COMMIT_TIMEOUT_MS)
@@ -114,7 +127,7 @@ class KafkaChangeLog:
                 self._settle()
             except failures.KafkaError as error:
                 raise in_our_words(error, "committing") from error
-        if any(key_of(one) in self._lost for one in offsets.keys() - ours.keys()):
+        if not self._still_known() or any(key_of(one) in self._lost for one in offsets.keys() - ours.keys()):
             raise Evicted("the group gave this member up meanwhile")
         if len(ours) < len(offsets):
             raise OwnershipLost(f"{len(offsets) - len(ours)} of {len(offsets)} partitions were taken over")
@@ -126,7 +139,8 @@ class KafkaChangeLog:
     def owns(self, partition: Partition) -> bool:
         """Whether it has been ours without a break since it was last polled."""
         key = key_of(partition)
-        return key in self._client.assignment() and self._polled_at.get(key) == self._taken.get(key, 0)
+        unbroken = self._polled_at.get(key) == self._taken.get(key, 0) and self._still_known()
+        return unbroken and key in self._client.assignment()
 
     def hold(self, partitions: Iterable[Partition]) -> None:
         """Work on these begins, and ends on all others."""
@@ -137,9 +151,12 @@ class KafkaChangeLog:
         """Raise where another may have what we hold: a process may have been frozen, or cut off."""
         if lost := [one for one in self._held if not self.owns(one)]:
             raise OwnershipLost(f"{len(lost)} of {len(self._held)} partitions were taken over")
-        # The client does not tell; it notes when the group heard from us last.
-        if self._held and self._client._coordinator.heartbeat.session_timeout_expired():
+        if self._held and self._membership.silent_s > self._membership.session_s:
             raise LogUnavailable("the group has not heard from us for longer than a session: no writing now")
+
+    def silent_s(self) -> float:
+        """For how long the group has not heard from us."""
+        return self._membership.silent_s
 
     def since(self, offsets: Offsets) -> Iterator[list[Message]]:
         """What these partitions hold from there to their ends, whoever has them."""
@@ -156,6 +173,12 @@ class KafkaChangeLog:
                 for one in messages:
                     if one.offset + 1 >= ends.get(one.source, 0):
                         ends.pop(one.source, None)
+
+    def read_ahead(self, working: Callable[[], bool], *, max_messages: int) -> None:
+        """Take what is there already for a later poll; a rebalance waits for the work, within its budget."""
+        self._working = working
+        if (room := max_messages - len(self._early)) > 0:
+            self._early += self._fetch(0.0, room)
 
     def pause(self, working: Callable[[], bool] = lambda: False) -> None:
         """Take nothing new, stay a member; a rebalance waits for the work, within its budget."""
@@ -193,14 +216,36 @@ class KafkaChangeLog:
         if not was_paused:
             self.resume()
 
+    def _still_known(self) -> bool:
+        return self._membership.name == self._name and not self._membership.replaced
+
+    def _is_another(self) -> bool:
+        """The group gave us up and took us in again: what we have may have been another's meanwhile.
+
+        Where the client hears of that before it rejoins, it forgets what it had. Where it hears
+        while it rejoins, it goes on from where it stood, which nobody may have acknowledged.
+        """
+        name, before = self._membership.name, self._name
+        if not name or name == before:
+            return False
+        kept = self._client.assignment() if before else ()
+        self._listener.note_lost(kept)
+        for key in kept:
+            offset = self._client.committed(key, timeout_ms=METADATA_TIMEOUT_MS)
+            if offset is None or offset < 0:
+                self._client.seek_to_beginning(key)
+            else:
+                self._client.seek(key, offset)
+        self._name = name  # only now: whoever did not come so far tries again
+        return bool(before)
+
     def _fetch(self, timeout_s: float, max_messages: int | None) -> list[_Fetched]:
-        # Where the topics change, the client begins to rejoin and forgets it if that ends between
-        # two polls: no heartbeat, no partitions, for ever (Java's did the same until KAFKA-9815).
-        if self._client._coordinator.rejoining:
-            self._client._coordinator.request_rejoin()
+        if self._membership.mend():
             timeout_s = max(timeout_s, REJOIN_S)
         with translated("polling"):
             records = self._client.poll(timeout_ms=int(timeout_s * 1000), max_records=max_messages)
+            if self._is_another():
+                return []
         # After the poll: it may lose a partition, get it back and read it, all in one call.
         # What it returns has been passed by its position, so it must never be thrown away.
         taken = dict(self._taken)
@@ -209,70 +254,6 @@ class KafkaChangeLog:
             for key, held in records.items()
             for message in messages_of(held)
         ]
-
-
-class KafkaTopicReader:
-    """All partitions of some topics, from any offset. Assigned, not joined: no rebalance, no ghost."""
-
-    def __init__(self, connection: Connection, topics: Sequence[str], *, group: str) -> None:
-        self._connection = connection
-        with translated("connecting", connection):
-            self._client = consumer(connection, group, max_poll_records=5_000)
-            found = [(topic, self._client.partitions_for_topic(topic) or set()) for topic in topics]
-        self._partitions = [
-            TopicPartition(topic, index) for topic, indexes in found for index in sorted(indexes)
-        ]
-        self._client.assign(self._partitions)
-
-    def partitions(self) -> list[Partition]:
-        """Every partition of the topics, sorted."""
-        return sorted(Partition(key.topic, key.partition) for key in self._partitions)
-
-    def identity(self, topic: str) -> str:
-        """The id that the broker gave the topic: a topic made anew has another."""
-        with administering(self._connection) as admin:
-            described = admin.describe_topics([topic])[0]
-        return str(described["topic_id"]).replace("-", "")
-
-    def bounds(self, partition: Partition) -> tuple[int, int]:
-        """The first offset that is kept and the next to be written."""
-        key = key_of(partition)
-        with translated("asking for offsets"):
-            first = self._client.beginning_offsets([key], timeout_ms=METADATA_TIMEOUT_MS)[key]
-            end = self._client.end_offsets([key], timeout_ms=METADATA_TIMEOUT_MS)[key]
-        return first, end
-
-    def committed(self, partition: Partition) -> int | None:
-        """The offset acknowledged last."""
-        with translated("asking for offsets"):
-            offset: int | None = self._client.committed(key_of(partition), timeout_ms=METADATA_TIMEOUT_MS)
-        return None if offset is None or offset < 0 else offset
-
-    def seek(self, partition: Partition, offset: int) -> None:
-        """Read on from this offset."""
-        self._client.seek(key_of(partition), offset)
-
-    def poll(self, *, timeout_s: float, max_messages: int) -> list[Message]:
-        """What came, in order per partition; empty after the time."""
-        # Where the topics change, the client begins to rejoin and forgets it if that ends between
-        # two polls: no heartbeat, no partitions, for ever (Java's did the same until KAFKA-9815).
-        if self._client._coordinator.rejoining:
-            self._client._coordinator.request_rejoin()
-            timeout_s = max(timeout_s, REJOIN_S)
-        with translated("polling"):
-            records = self._client.poll(timeout_ms=int(timeout_s * 1000), max_records=max_messages)
-        return [message for held in records.values() for message in messages_of(held)]
-
-    def commit(self, offsets: Offsets) -> None:
-        """Acknowledge everything before these offsets."""
-        told = {key_of(one): OffsetAndMetadata(offset, "", -1) for one, offset in offsets.items()}
-        with translated("committing"):
-            self._client.commit(told, timeout_ms=COMMIT_TIMEOUT_MS)
-
-    def close(self) -> None:
-        """Let go of connections."""
-        with translated("closing"):
-            self._client.close(autocommit=False, timeout_ms=COMMIT_TIMEOUT_MS)
 
 
 class KafkaMessageSink:
@@ -362,10 +343,13 @@ class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc] # the cli
         self._note(revoked)
 
     async def on_partitions_lost(self, lost: Sequence[TopicPartition]) -> None:
+        self.note_lost(lost)
+
+    def note_lost(self, lost: Collection[TopicPartition]) -> None:
         self._lost.update(lost)
         self._note(lost)
 
-    def _note(self, gone: Sequence[TopicPartition]) -> None:
+    def _note(self, gone: Collection[TopicPartition]) -> None:
         for key in gone:
             self._taken[key] = self._taken.get(key, 0) + 1
 

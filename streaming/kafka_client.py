@@ -1,19 +1,21 @@
 """How every Kafka client of this room is opened, what it brings, and its errors in our words."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka import errors as failures
+from kafka.structs import OffsetAndMetadata
 
 from .addresses import wait_for_listener
-from .change_log import Message, Partition
+from .change_log import Message, Offsets, Partition
 from .errors import Evicted, LogUnavailable, Refused
 
 Connection = Mapping[str, Any]  # what every client of ours is opened with: addresses and security
 
-METADATA_TIMEOUT_MS = 20_000
+METADATA_TIMEOUT_MS, COMMIT_TIMEOUT_MS = 20_000, 10_000
 METADATA_MAX_AGE_MS = 30_000  # a topic or a partition made meanwhile is found so soon
 # Of all partitions together, and of each; one larger message comes alone. The rest waits at the broker.
 FETCH_BYTES, PARTITION_FETCH_BYTES = 16 * 2**20, 4 * 2**20
@@ -46,9 +48,58 @@ def consumer(connection: Connection, group: str, **more: Any) -> Any:
     )
 
 
+class Membership:
+    """What the group thinks of a member; kafka-python does not tell, so its coordinator is read.
+
+    Attributes:
+        session_s: who is silent for longer is given up.
+    """
+
+    def __init__(self, client: Any, *, session_s: float) -> None:
+        self.session_s = session_s
+        self._coordinator = client._coordinator
+
+    @property
+    def name(self) -> str:
+        """What the group calls us; whoever was given up gets another. Empty while we have none."""
+        return str(self._coordinator._generation.member_id)
+
+    @property
+    def silent_s(self) -> float:
+        """For how long the group has not heard from us."""
+        beat = self._coordinator.heartbeat
+        return float(time.monotonic() - max(beat.last_receive, beat.last_reset))
+
+    @property
+    def replaced(self) -> bool:
+        """Whether another joined with our instance id: the client stops its heartbeat and says nothing."""
+        told = self._coordinator
+        with told._lock:
+            return told.stable() and not told.rejoining and not told._heartbeat_enabled
+
+    def mend(self) -> bool:
+        """Ask again for a rejoin that the client would forget; whether there was one.
+
+        Where the topics change, the client begins to rejoin and forgets it if that ends between
+        two polls: no heartbeat, no partitions, for ever (Java's did the same until KAFKA-9815).
+        Nor does it begin its heartbeat anew, once that has failed, before it joins again.
+        """
+        told = self._coordinator
+        beating = told._heartbeat_loop_future
+        forgotten = told.rejoining or (told.stable() and (beating is None or beating.is_done))
+        if forgotten:
+            told.request_rejoin()
+        return bool(forgotten)
+
+
 def key_of(partition: Partition) -> TopicPartition:
     """A partition as the client names it."""
     return TopicPartition(partition.topic, partition.index)
+
+
+def acknowledged(offsets: Offsets) -> dict[TopicPartition, OffsetAndMetadata]:
+    """Offsets as the client commits them."""
+    return {key_of(one): OffsetAndMetadata(offset, "", -1) for one, offset in offsets.items()}
 
 
 def messages_of(records: Sequence[Any]) -> list[Message]:

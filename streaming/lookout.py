@@ -30,6 +30,8 @@ class Lookout:
         ask: the group's lag, from a reader of its own.
         ours: the partitions that this consumer has now.
         stall_after_s: a partition that has work and does not move for so long is stalled.
+        silent_s: for how long the group has not heard from this consumer; one that is silent for
+            so long, too, has nothing and takes nothing.
     """
 
     def __init__(
@@ -39,12 +41,14 @@ class Lookout:
         ours: Callable[[], Collection[Partition]],
         *,
         stall_after_s: float,
+        silent_s: Callable[[], float] = lambda: 0.0,
         steady_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._metrics = metrics
         self._ask = ask
         self._ours = ours
         self._stall_after_s = stall_after_s
+        self._silent_s = silent_s
         self._steady_s = steady_s
         self._watch = StallWatch()
         self._reachable = True
@@ -78,7 +82,9 @@ class Lookout:
             f"none acknowledged for {one.for_s:.0f} s"
             for one in stalls
         ]
-        return not stalls, {"status": "stalled" if stalls else "ok", "stalled": told}
+        if (silent_s := self._silent_s()) >= self._stall_after_s:
+            told.append(f"the group has not heard from this consumer for {silent_s:.0f} s")
+        return not told, {"status": "stalled" if told else "ok", "stalled": told}
 
 
 @contextmanager

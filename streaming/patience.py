@@ -8,6 +8,7 @@ is let go when the work on it is done.
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from random import Random
 from types import TracebackType
 from typing import Self, TypeVar
@@ -41,6 +42,9 @@ class Patience:
         backoff_s: the first pause when something does not answer; it doubles.
         backoff_max_s: the longest pause.
         steady_s, sleep, chance: stop-watch, patience and jitter.
+
+    Attributes:
+        ahead: so many messages are read for later while something works.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Patience:
         self._sleep = sleep
         self._chance = chance
         self._paused = False
+        self.ahead = 0
         self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="work")
 
     def __enter__(self) -> Self:
@@ -98,6 +103,9 @@ class Patience:
 
     def _done_beside(self, act: Callable[[], Answer]) -> Answer:
         work: Future[Answer] = self._beside.submit(act)
+        if self.ahead and not self._paused:
+            with suppress(LogUnavailable):  # the next poll will say so
+                self._changes.read_ahead(lambda: not work.done(), max_messages=self.ahead)
         while not wait([work], timeout=HEARTBEAT_S).done:
             self._pause(lambda: not work.done())
             self._heartbeat()

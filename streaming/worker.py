@@ -160,6 +160,7 @@ class Worker:
             batch = self._collect(batcher, stop)
             if batch.messages:
                 began_s = self._steady_s()
+                patience.ahead = stride.size
                 try:
                     self._work_off(batch, patience, stop, totals)
                 except Stopped:

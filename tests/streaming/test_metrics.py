@@ -168,6 +168,20 @@ def test_a_broker_that_does_not_answer_is_no_stall() -> None:
     assert 0.0 == sample(metrics.text().decode(), "uniecs_stream_log_reachable")
 
 
+def test_a_consumer_that_the_group_does_not_hear_is_stalled_although_it_has_nothing() -> None:
+    """It takes nothing, so none of its partitions could stand still."""
+    silent_s = 0.0
+    lookout = Lookout(ConsumerMetrics(), list, list, stall_after_s=30.0, silent_s=lambda: silent_s)
+    lookout.look()
+    assert lookout.health()[0]
+
+    silent_s = 31.0
+
+    healthy, told = lookout.health()
+    assert not healthy
+    assert ["the group has not heard from this consumer for 31 s"] == told["stalled"]
+
+
 def test_rates_tell_whether_a_group_catches_up() -> None:
     """Two readings, and what the next message has waited."""
     pace: Callable[..., GroupPace] = lambda after: GroupPace(  # noqa: E731 - short

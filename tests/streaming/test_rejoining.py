@@ -1,0 +1,135 @@
+"""What kafka-python forgets or does not tell about a membership, on a real Apache Kafka."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from kafka.admin import MemberToRemove
+
+from streaming.change_log import Message, Outgoing
+from streaming.errors import Evicted, LogUnavailable, OwnershipLost, Refused
+from streaming.kafka import KafkaChangeLog, KafkaMessageSink, ensure_topics
+from streaming.kafka_client import administering
+
+from .making import change_json
+
+pytestmark = pytest.mark.kafka
+
+COUNT = 12
+GIVE_UP_S = 30.0
+
+
+@pytest.fixture
+def connection(kafka_bootstrap: str) -> dict[str, Any]:
+    return {"bootstrap_servers": [kafka_bootstrap]}
+
+
+@pytest.fixture
+def topic(connection: dict[str, Any], unique_name: Callable[[str], str]) -> str:
+    """A topic with some changes."""
+    name = unique_name("product-changes")
+    ensure_topics(connection, [name], partitions=2)
+    sink = KafkaMessageSink(connection)
+    sink.send(
+        [Outgoing(topic=name, key=f"p-{n}".encode(), value=change_json(f"p-{n}")) for n in range(COUNT)]
+    )
+    sink.close()
+    return name
+
+
+@pytest.fixture
+def join(connection: dict[str, Any], topic: str) -> Iterator[Callable[..., KafkaChangeLog]]:
+    with ExitStack() as closing:
+
+        def joined(**options: Any) -> KafkaChangeLog:
+            log = KafkaChangeLog(
+                connection, [topic], group=f"group-{topic}", session_timeout_s=6.0, **options
+            )
+            closing.callback(log.close)
+            return log
+
+        yield joined
+
+
+def polled(changes: KafkaChangeLog, *, until: Callable[[list[Message]], bool]) -> list[Message]:
+    """What came by then."""
+    found: list[Message] = []
+    give_up_s = time.monotonic() + GIVE_UP_S
+    while not until(found):
+        assert time.monotonic() < give_up_s, f"{len(found)} messages in {GIVE_UP_S:g} s"
+        found += changes.poll(timeout_s=0.1, max_messages=100)
+    return found
+
+
+def all_of_them(found: list[Message]) -> bool:
+    return len(found) >= COUNT
+
+
+def test_whoever_is_given_up_while_it_rejoins_begins_from_what_was_acknowledged(
+    connection: dict[str, Any], topic: str, join: Callable[..., KafkaChangeLog]
+) -> None:
+    """The client keeps its place then and tells nobody; another may have had the partitions meanwhile."""
+    changes = join()
+    first = polled(changes, until=all_of_them)
+    ours = {message.source for message in first}
+    changes.hold(ours)
+    member = changes._membership.name
+    with administering(connection) as admin:
+        admin.remove_group_members(f"group-{topic}", [MemberToRemove(member_id=member)])
+    changes._client._coordinator.request_rejoin()  # as where another joins
+
+    again = polled(changes, until=lambda _found: changes._membership.name not in ("", member))
+    with pytest.raises(OwnershipLost):
+        changes.check()
+    with pytest.raises(Evicted):
+        changes.commit({message.source: message.offset + 1 for message in first})
+    again += polled(changes, until=lambda found: all_of_them(again + found))
+
+    assert {(one.source, one.offset) for one in first} == {(one.source, one.offset) for one in again}
+    assert all(changes.owns(one) for one in ours)
+    changes.commit({message.source: message.offset + 1 for message in again})
+
+
+def test_whoever_is_replaced_writes_nothing_more_and_says_so(join: Callable[..., KafkaChangeLog]) -> None:
+    """Two consumers were given one instance id; the client of the first falls silent and waits for ever."""
+    ours = join(instance_id="one")
+    first = polled(ours, until=all_of_them)
+    ours.hold({message.source for message in first})
+    ours.check()
+    theirs = join(instance_id="one")
+    polled(theirs, until=lambda _found: bool(theirs.assigned()))
+    give_up_s = time.monotonic() + GIVE_UP_S
+    while not ours._membership.replaced and time.monotonic() < give_up_s:
+        time.sleep(0.1)
+
+    with pytest.raises(OwnershipLost):
+        ours.check()
+    with pytest.raises(Evicted):
+        ours.commit({message.source: message.offset + 1 for message in first})
+    with pytest.raises(Refused, match="took our place; give each its own CONSUMER_INSTANCE_ID"):
+        ours.poll(timeout_s=0.1, max_messages=1)
+    polled(theirs, until=all_of_them)
+
+
+def test_a_heartbeat_that_failed_begins_anew(join: Callable[..., KafkaChangeLog]) -> None:
+    """The client begins it only when it joins again: a member with nothing to do would be given up."""
+    changes = join()
+    polled(changes, until=all_of_them)
+    coordinator = changes._client._coordinator
+    send = coordinator._send_heartbeat_request
+
+    async def fail() -> None:
+        coordinator._send_heartbeat_request = send
+        raise OSError("no more sockets")
+
+    coordinator._send_heartbeat_request = fail
+    with pytest.raises(LogUnavailable, match="no more sockets"):
+        polled(changes, until=lambda _found: False)
+    failed_at = coordinator.heartbeat.last_send
+
+    polled(changes, until=lambda _found: bool(coordinator.heartbeat.last_receive > failed_at))
+
+    assert changes.silent_s() < changes._membership.session_s
+    assert 2 == len(changes.assigned())
