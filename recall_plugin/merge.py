@@ -54,7 +54,7 @@ def blend(
     {'base': 1, 'uniecs': 2}
     """
     own = frozenset(base)
-    lists: dict[str, Sequence[str]] = {BASE: list(base if len(own) == len(base) else dict.fromkeys(base))}
+    lists: dict[str, list[str]] = {BASE: list(base if len(own) == len(base) else dict.fromkeys(base))}
     for name in sorted(found):
         lists[name] = ids_of(found[name])
     if group_of is not None:
@@ -149,7 +149,7 @@ class Blended(Sequence[RecalledItem]):
         return RecalledItem(product_id=product_id, ranks=ranks, hit=hit)
 
 
-def _one_of_each_group(lists: RankedLists, group_of: GroupOf) -> dict[str, Sequence[str]]:
+def _one_of_each_group(lists: RankedLists, group_of: GroupOf) -> dict[str, list[str]]:
     """The lists with one product for each group: the base's first, else the one that was found first."""
     stands_for: dict[str, str] = {}
 

@@ -17,7 +17,7 @@ from .errors import InvalidPlan
 from .query import BASE
 
 # Product ids, best first, none twice; the base comes first, then the channels by name.
-RankedLists = Mapping[str, Sequence[str]]
+RankedLists = Mapping[str, list[str]]
 
 
 class Rule(Protocol):
@@ -73,9 +73,8 @@ class AppendQuota:
         places = max(0, limit - self.protected_head)
         may_take = list(islice(fresh, min(self.quota, (places + self.every - 1) // self.every)))
         behind = base[self.protected_head :]
-        # What is recalled from behind the page leaves its old place.
-        if taken := own.intersection(may_take):
-            behind = [product_id for product_id in behind if product_id not in taken]
+        for product_id in own.intersection(may_take):  # recalled from behind the page: one or two, as a rule
+            behind.remove(product_id)
         ordered = [*base[: self.protected_head]]
         turn = self.every - 1
         for place, product_id in enumerate(may_take):
