@@ -154,6 +154,9 @@ def plan(
     *,
     hypothesis: Annotated[str | None, typer.Option(help="What is believed, and why.")] = None,
     start: Annotated[str | None, typer.Option(help="The first day, as 2026-02-02.")] = None,
+    like: Annotated[
+        str | None, typer.Option(help="Take all but name, start and salts from this one, packaged or there.")
+    ] = None,
     primary: Annotated[
         list[str] | None, typer.Option(help="What decides, as 'ctr=ratio(clicks,searches)'; repeat it.")
     ] = None,
@@ -171,7 +174,7 @@ def plan(
     folder: Annotated[Path | None, typer.Option("--out", help="Where definitions are [EXPERIMENTS].")] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Write a definition and sign it; without a hypothesis, sign the one that is there."""
+    """Write a definition, in your words or like another, and sign it; with neither, sign what is there."""
     from .plan.plan_files import plan_experiment
 
     place = folder or Settings().experiments
@@ -187,6 +190,7 @@ def plan(
         secondaries=secondary or (),
         guardrails=guardrail or (),
         caps=cap or (),
+        like=like,
         channels=channel or ("uniecs",),
         treated=treated,
         looks=looks,

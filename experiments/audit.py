@@ -50,7 +50,7 @@ def check_errors(experiment: Experiment, aggregates: Aggregates, found: Sequence
     return Check(
         name="audit",
         title="The error is what resampling finds",
-        status="warn" if odd else "ok",
+        status="none" if not said else "warn" if odd else "ok",
         sentence="Too few units to resample."
         if not said
         else f"Error of the lift against {DRAWS:,} bootstrap draws of buckets: {', '.join(said)}."

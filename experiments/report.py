@@ -70,6 +70,7 @@ def _context(result: Result) -> dict[str, Any]:
         "warnings": statuses.count("warn"),
         "failures": statuses.count("fail"),
         "passed": statuses.count("ok"),
+        "asked": len(statuses) - statuses.count("none"),
         "treatment": result["verdict"]["treatment"],
         "titles": {row["metric"]: row["title"] for row in main},
         "pages": _of_treatment(result, "changed_pages"),

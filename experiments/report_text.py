@@ -41,7 +41,7 @@ def as_slack(
     """Slack's blocks as JSON: a verdict, whether to trust it, the primary metrics and what is odd."""
     result: Result = dict(context)
     word = _SIGN[result["verdict"]["word"]]
-    odd = [check for check in result["checks"] if check["status"] != "ok"]
+    odd = [check for check in result["checks"] if check["status"] in ("warn", "fail")]
     trust = "No" if context["failures"] else "With care" if odd else "Yes"
     lines = [f"*{_safe(row['title'])}*: {change(row)} ({between(row)})" for row in context["primaries"]]
     if context["failures"]:

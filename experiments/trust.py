@@ -15,7 +15,7 @@ from .experiment import Experiment
 from .metrics import Aggregates, Arm
 from .signing import Held
 
-Status = Literal["ok", "warn", "fail"]
+Status = Literal["ok", "warn", "fail", "none"]  # none: there was nothing to ask it of
 
 # Strict, because it is asked every week of every experiment (Fabijan et al. 2019).
 SAMPLE_RATIO_ALPHA = 0.001
@@ -72,8 +72,11 @@ def check_everything(experiment: Experiment, aggregates: Aggregates) -> list[Che
 def check_plan(held: Held) -> Check:
     """Whether what is shown is what was written down before the start."""
     if held.signed_at is None:
-        status: Status = "ok"
-        sentence = "No signed plan: nothing says what was decided before the start."
+        status: Status = "none"
+        sentence = (
+            "Nobody signed the definition, so nothing else says what was decided before the start. For the"
+            " next one: python -m experiments plan NAME --like THIS --start DAY --out FOLDER."
+        )
     else:
         when = f"The plan was signed on {held.signed_at.date().isoformat()}"
         late = not held.in_time

@@ -170,7 +170,7 @@ def _splits(experiment: Experiment, aggregates: Aggregates) -> Check:
         sentences.append(f"{metric.title} {alarms:.1%}")
         worst = "fail" if alarms > ALARMS_FAIL else "warn" if not told["ok"] and worst == "ok" else worst
     if not sentences:
-        worst, sentence = "ok", "Too few shoppers to split by lot."
+        worst, sentence = "none", f"Too few {experiment.unit}s to split by lot."
     else:
         sentence = (
             f"{experiment.unit.capitalize()}s split by lot {SPLITS:,} times, nothing differing, alarm at 5%:"
@@ -216,12 +216,18 @@ def _speed(experiment: Experiment, aggregates: Aggregates) -> Check:
         apart = (arm.degraded_share or 0.0) - (control.degraded_share or 0.0)
         if apart > TIMEOUTS_APART:
             odd.append(f"{name} has {apart:.1%} more answers without a planned channel")
+    speeds = ", ".join(
+        f"{name} {arm.latency_p95_ms:,.0f} ms at the 95th percentile"
+        for name, arm in arms.items()
+        if arm.latency_p95_ms is not None
+    )
     return Check(
         name="speed",
         title="Alike in speed",
         status="warn" if odd else "ok",
         sentence=f"{'; '.join(odd)}: part of the effect is that, not what was recalled."
         if odd
-        else "No variant is much slower than control, and none lacks many answers.",
+        else "No variant is much slower than control, and none lacks many answers"
+        + (f": {speeds}." if speeds else "; the logs hold no times."),
         figures={f"p95_ms_{name}": arm.latency_p95_ms for name, arm in arms.items()},
     )

@@ -50,7 +50,7 @@ def check_balance(pairs: Sequence[tuple[str, Moments, Moments, str]]) -> Check:
     return Check(
         name="balance",
         title="Alike before",
-        status="ok" if ok else "fail",
+        status="none" if not pairs else "ok" if ok else "fail",
         sentence="Nothing is known of before the experiment to compare the variants by."
         if not pairs
         else f"Before the experiment the variants were alike (smallest p = {worst:.2g})."
@@ -112,7 +112,7 @@ def check_influence(pairs: Sequence[tuple[Spread, Spread]]) -> Check:
         status="warn" if heavy else "ok",
         sentence=f"{'; '.join(heavy)}: cap the metric before the next start."
         if heavy
-        else "No single unit moves a mean by more than half its standard error.",
+        else f"No single unit moves a mean by more than {largest_move:.2f} of its standard error.",
         figures={"standard_errors": largest_move},
     )
 
@@ -124,12 +124,16 @@ def check_twyman(found: Sequence[Comparison], titles: Mapping[str, str] | None =
         for it in found
         if it.lift is not None and abs(it.lift) > TWYMAN_LIFT and it.p_value is not None and it.p_value < 0.01
     ]
+    clear = [it.lift for it in found if it.lift is not None and it.p_value is not None and it.p_value < 0.01]
+    largest = max(clear, key=abs, default=None)
     return Check(
         name="twyman",
         title="Not too good to be true",
         status="warn" if odd else "ok",
         sentence=f"Larger than most that are real: {', '.join(odd)}; look for a bug in the logs first."
         if odd
-        else f"No clear change is larger than {TWYMAN_LIFT:.0%}.",
+        else f"No clear change is larger than {TWYMAN_LIFT:.0%}: the largest is {largest:+.0%}."
+        if largest is not None
+        else "No change is clear.",
         figures={"lifts": len(odd)},
     )

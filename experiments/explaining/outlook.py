@@ -69,6 +69,8 @@ def since_last_look(
                 "lift_before_low": early.lift_low,
                 "lift_before_high": early.lift_high,
                 "lift_now": late.lift,
+                "lift_now_low": late.lift_low,
+                "lift_now_high": late.lift_high,
                 "moved": late.lift - early.lift,
                 "p_before": early.p_value,
                 "p_now": late.p_value,

@@ -102,6 +102,37 @@ plan = {{ channels = [{listed}], merge = {_text(merge)} }}
 {chr(10).join(metrics)}"""
 
 
+def copy_definition(
+    text: str, *, name: str, start: datetime, salts: tuple[str, str], hypothesis: str | None
+) -> str:
+    """A definition like another, comments and all: its name, start, salts and phase are new.
+
+    Args:
+        text: of the other, as TOML.
+        name: of the new experiment.
+        start: when its first unit is served.
+        salts: the layer's and the experiment's, 16 random hex digits each.
+        hypothesis: what is believed now; the other's where None.
+    """
+    day = start.isoformat().replace("+00:00", "Z")
+    fresh = {"name": _text(name), "start": day, "salt": f'"{salts[1]}"', "phase": '"1"'}
+    if hypothesis is not None:
+        fresh["hypothesis"] = _text(hypothesis)
+    lines, table = [], ""
+    for line in text.splitlines():
+        key = line.partition("=")[0].strip()
+        if line.startswith("["):
+            table = line.strip()
+        elif not table and key in fresh:
+            lines.append(f"{key} = {fresh[key]}")
+            continue
+        elif table == "[layer]" and key == "salt":
+            lines.append(f'salt = "{salts[0]}"')
+            continue
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
 def _metric(line: str, role: str, caps: Mapping[str, float]) -> str:
     name, _, formula = (part.strip() for part in line.partition("="))
     shape = _FORMULA.fullmatch(formula.replace(" ", ""))

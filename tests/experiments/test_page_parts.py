@@ -94,7 +94,8 @@ def test_every_number_on_the_page_is_a_key_of_the_json(result: Result, form: Any
     known = {shown for leaf in leaves(numbers) for shown in written(leaf)}
     # Counts of rows that the reader can count: checks by status, and what a small p is called.
     statuses = [check["status"] for check in numbers["checks"]]
-    known |= {str(statuses.count(status)) for status in ("ok", "warn", "fail")} | {str(len(statuses))}
+    known |= {str(statuses.count(status)) for status in ("ok", "warn", "fail")}
+    known |= {str(len(statuses) - statuses.count("none"))}
     known |= {"0.0001", "99.9%", "0.1%"}
     text = form(result)
     if form is render:

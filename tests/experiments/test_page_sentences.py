@@ -88,6 +88,15 @@ def test_a_sentence_turns_over_with_its_number(result: Result, path: str, value:
     assert says in words(render(turned(result, path, value)))
 
 
+def test_what_could_not_be_asked_is_not_counted_as_passed(result: Result) -> None:
+    """Too few to resample, nothing signed, no past: neither a pass nor a fault."""
+    asked = sum(it["status"] != "none" for it in result["checks"]) - 1
+    page = words(render(turned(result, "checks.0.status", "none")))
+
+    assert "not asked" in page
+    assert f" of {asked} " in page or f"All {asked} checks passed" in page
+
+
 @pytest.mark.parametrize("form", [render, render_markdown])
 def test_one_failed_check_takes_every_conclusion_back(result: Result, form: Any) -> None:
     """In the first lines, and above the table."""

@@ -16,6 +16,7 @@ from experiments.errors import ExperimentsError, InvalidExperiment
 from experiments.plan.plan_files import plan_experiment
 from experiments.report import render
 from experiments.signing import SUFFIX, hold, read_record, sign
+from experiments.trust import check_plan
 from experiments.warehouse import collect
 
 from .logs import shop, write_archive
@@ -83,6 +84,54 @@ def test_two_plans_do_not_share_shoppers_and_a_name_is_used_once(tmp_path: Path)
     with pytest.raises(InvalidExperiment, match="leave the options away"):
         plan_experiment(tmp_path, "one", now=NOW, **TERMS)
     assert ["one.signed.json", "one.toml"] == sorted(it.name for it in tmp_path.iterdir())
+
+
+def test_a_plan_like_another_has_its_metrics_and_a_road_of_its_own(tmp_path: Path) -> None:
+    """One command from the packaged example to a signed one: new salts, new start, the comments kept."""
+    start = datetime(2027, 1, 4, tzinfo=UTC)
+    plan_experiment(
+        tmp_path, "our-recall", now=NOW, hypothesis=None, start=start, primaries=(), like="uniecs-recall"
+    )
+    ours, packaged = load_experiments(tmp_path)["our-recall"], load_experiments()["uniecs-recall"]
+    held = hold(ours, read_record("our-recall", tmp_path))
+
+    assert (packaged.metrics, packaged.variants) == (ours.metrics, ours.variants)
+    assert (packaged.hypothesis, start) == (ours.hypothesis, ours.start)
+    assert not {packaged.salt, packaged.layer.salt} & {ours.salt, ours.layer.salt}
+    assert "# Random, and its own for each experiment" in (tmp_path / "our-recall.toml").read_text()
+    assert held.in_time
+    assert "ok" == check_plan(held).status
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"like": "nothing"}, "no definition 'nothing' to be like; there are uniecs-recall"),
+        (
+            {"like": "uniecs-recall", "primaries": ["ctr=ratio(clicks,searches)"]},
+            "--like takes the metrics of",
+        ),
+        ({"like": "uniecs-recall", "start": None}, "a new plan needs --start"),
+        ({"like": "uniecs-recall", "start": datetime(2026, 1, 5, tzinfo=UTC)}, "is signed before the start"),
+    ],
+)
+def test_a_plan_like_another_that_cannot_be_is_not_written(
+    tmp_path: Path, change: dict[str, Any], sentence: str
+) -> None:
+    """One sentence, and no file."""
+    terms: dict[str, Any] = {"hypothesis": None, "start": datetime(2027, 1, 4, tzinfo=UTC), "primaries": ()}
+    with pytest.raises(InvalidExperiment, match=sentence):
+        plan_experiment(tmp_path, "ours", now=NOW, **terms | change)
+
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_definition_that_nobody_signed_passes_nothing_and_says_what_to_do(experiment: Experiment) -> None:
+    """Not a failure, not a pass: there was nothing to hold it against."""
+    check = check_plan(hold(experiment, None))
+
+    assert "none" == check.status
+    assert "plan NAME --like" in check.sentence
 
 
 def test_a_record_that_was_changed_by_hand_is_refused(tmp_path: Path, experiment: Experiment) -> None:
