@@ -106,7 +106,10 @@ def tell(
         name = "UniECS adds" if number == 0 else ""
         telling.say(f"{name:<13}{_title(product_id, products)}: {why(ranks)}", hanging=13)
     logged = "1 exposure" if answer.logged == 1 else f"{answer.logged} exposures"
-    telling.say(f"answered in {answer.latency_ms:.0f} ms, {logged} in {served}; both have been stopped")
+    telling.say(
+        f"answered in {answer.latency_ms:.0f} ms, the first question since their start; "
+        f"{logged} in {served}; both have been stopped"
+    )
 
 
 def why(ranks: Mapping[str, int]) -> str:

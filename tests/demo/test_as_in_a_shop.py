@@ -49,7 +49,7 @@ def test_what_the_page_has_more_is_told_with_who_found_it() -> None:
     assert [("x", {"uniecs": 1})] == answer.added
     assert "UniECS adds  Item 7: number 1 of uniecs, not among yours" in told(answer)
     assert "your search  Red mug, b0, b1, b2" in told(answer)
-    assert "answered in 12 ms, 1 exposure in served" in told(answer)
+    assert "answered in 12 ms, the first question since their start; 1 exposure in served;" in told(answer)
 
 
 def test_a_channel_that_was_too_late_is_told_as_that() -> None:
