@@ -8,7 +8,11 @@ The checks come first; if one fails, no winner is named.
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
 
 from experiments.errors import InvalidData
 from experiments.experiment import Metric
@@ -19,7 +23,8 @@ from experiments.trust import Check
 from .adjustment import Adjusted, adjust_by_covariate
 from .exact import RARE, compare_rare
 from .formula import Formula
-from .table import WHOLE, TableScan, scan_table
+from .scanned import WHOLE, TableScan
+from .table import scan_table
 from .table_trust import check_table
 
 Result = dict[str, Any]
@@ -243,16 +248,24 @@ _MEAN = _Columns(name="y", title="", role="primary", numerator="y")
 _RATIO = _Columns(name="y", title="", role="primary", numerator="y", denominator="d")
 
 
-def _corrected(found: Sequence[Comparison], method: str) -> list[Comparison]:
-    from statsmodels.stats.multitest import multipletests  # slow to import, used once per table
-
+def _corrected(found: Sequence[Comparison], method: Literal["holm", "fdr_bh"]) -> list[Comparison]:
     family = [i for i, it in enumerate(found) if it.p_value is not None]
     corrected = list(found)
     if family:
-        _, values, _, _ = multipletests([found[i].p_value for i in family], method=method)
-        for i, value in zip(family, values, strict=True):
+        values = np.array([found[i].p_value for i in family], dtype=float)
+        adjusted = holm(values) if method == "holm" else stats.false_discovery_control(values)
+        for i, value in zip(family, adjusted, strict=True):
             corrected[i] = replace(found[i], p_adjusted=float(value))
     return corrected
+
+
+def holm(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """P-values corrected by Holm (1979): the smallest times their number, the next times one fewer."""
+    order = np.argsort(values)
+    adjusted = np.empty_like(values)
+    steps = values[order] * np.arange(len(values), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
 
 
 def _short(found: Comparison) -> dict[str, Any]:

@@ -5,7 +5,7 @@ left out is counted; text where a number must be is refused, with its row.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import isinf
 from pathlib import Path
 from typing import Any
@@ -14,44 +14,12 @@ from experiments.errors import InvalidData
 from experiments.metrics import Moments, Shape
 from experiments.warehouse import connect
 
+from .clean_scan import scan_clean
 from .formula import Formula
-from .quantiles import Quantile, quantiles
+from .quantiles import quantiles
+from .scanned import MOST_SEGMENTS, MOST_VARIANTS, WHOLE, TableScan
 from .table_input import open_table, refuse_infinity
 from .table_moments import Wanted, guess_centres, letters_of, moments_in_one_pass
-
-# More variants, or more values of a segment, than this are the wrong column.
-MOST_VARIANTS = 20
-MOST_SEGMENTS = 200
-
-WHOLE = ""  # the segment that is everybody
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableScan:
-    """What a table comes down to; it knows no unit by name.
-
-    Attributes:
-        units: by variant, those in two variants left out.
-        unlabelled_rows: rows without a variant, left out.
-        crossed_units: units seen in two variants, left out.
-        missing: rows without a value, by column and variant.
-        caps: the value at which a capped metric was cut.
-        moments: by (metric, segment, value), then variant; columns y, and d, x, e where it has them.
-        raw: the same of capped metrics, uncapped.
-        shapes: by metric, then variant, of what is compared.
-        quantiles: by metric, then variant.
-    """
-
-    units: Mapping[str, int]
-    rows: int
-    unlabelled_rows: int
-    crossed_units: int
-    missing: Mapping[str, Mapping[str, int]]
-    caps: Mapping[str, float]
-    moments: Mapping[tuple[str, str, str], Mapping[str, Moments]]
-    raw: Mapping[tuple[str, str, str], Mapping[str, Moments]]
-    shapes: Mapping[str, Mapping[str, Shape]]
-    quantiles: Mapping[str, Mapping[str, Quantile]] = field(default_factory=dict)
 
 
 def scan_table(
@@ -85,6 +53,9 @@ def scan_table(
             numbers=numbers,
             infinity_later=True,
         )
+        clean = scan_clean(connection, formulas, numbers, segments) if unit is None else None
+        if clean is not None:
+            return clean
         scan = _Scan(connection, formulas, unit, tuple(segments), numbers)
         try:
             return scan.scan()

@@ -1,5 +1,7 @@
 """The door for tables: a file or a data frame (through Narwhals) becomes a view `cell` of clean columns.
 
+The view `plain` beside it has the same columns as they stand, for whoever minds odd numbers himself.
+
 v is the variant and u the unit as text, s0.. the segments, n0.. the numbers as
 doubles. Empty, NaN and NA are no value; any other text where a number must be
 is refused with its row, and so is infinity.
@@ -81,6 +83,12 @@ def open_table(
     # Text is read once and kept; Parquet is columns already.
     kind = "TABLE" if is_text or not variant else "VIEW"
     connection.execute(f"CREATE TEMP {kind} cell AS SELECT {', '.join(columns)} FROM given")  # noqa: S608
+    if kind == "TABLE":
+        connection.execute("CREATE TEMP VIEW plain AS SELECT * FROM cell")
+    elif variant:
+        columns[0] = f"{quoted(variant) if types[variant] == 'VARCHAR' else label} AS v"
+        columns[-len(numbers) :] = [f"{_plain(it, types[it])} AS n{i}" for i, it in enumerate(numbers)]
+        connection.execute(f"CREATE TEMP VIEW plain AS SELECT {', '.join(columns)} FROM given")  # noqa: S608
 
 
 def refuse_infinity(connection: Any, source: Path | object, column: str) -> None:
@@ -109,6 +117,7 @@ def _relation(connection: Any, source: Path | object) -> tuple[Any, bool]:
         is_parquet = file.read(4) == b"PAR1" or source.suffix in (".parquet", ".pq")
     try:
         if is_parquet:
+            connection.execute("SET parquet_metadata_cache = true")  # it is read a few times
             return connection.read_parquet(str(source)), False
         return connection.read_csv(
             str(source), header=True, all_varchar=True, delimiter=_delimiter(source), quotechar='"'
@@ -179,6 +188,15 @@ def _number(column: str, kind: str) -> str:
         f"CASE WHEN {text} IN {MISSING_WORDS} THEN NULL WHEN {text} = 'true' THEN 1.0"
         f" WHEN {text} = 'false' THEN 0.0 ELSE TRY_CAST({text} AS DOUBLE) END"
     )
+
+
+def _plain(column: str, kind: str) -> str:
+    """As it is, a NaN too; whole numbers stay whole."""
+    if kind in ("TINYINT", "SMALLINT", "INTEGER"):
+        return f"CAST({quoted(column)} AS INTEGER)"
+    if kind == "BIGINT":
+        return quoted(column)
+    return f"CAST({quoted(column)} AS DOUBLE)" if _is_numeric(kind) else _number(column, kind)
 
 
 def _is_numeric(kind: str) -> bool:

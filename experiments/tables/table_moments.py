@@ -98,6 +98,11 @@ def moments_in_one_pass(
     return found
 
 
+def is_far(n: int, shift: float, squares: float) -> bool:
+    """Whether a centre is so far off the mean that the sum of squared deviations has lost digits."""
+    return n * shift * shift > _FAR * squares + 1e-300
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
     wanted: Wanted
@@ -111,7 +116,7 @@ def _plan(it: Wanted, inside: Mapping[tuple[str, str, float], str], sums: dict[s
     first = names[0]
     asked = [f"count({first})", *(f"sum({name})" for name in names)]
     asked += [f"sum({i} * {j})" for i, j in combinations_with_replacement(names, 2)]
-    asked += [f"sum({first} * {first} * {first})", f"max({first})", f"min({first})"]
+    asked += [f"sum({first} * {first} * {first})", f"max({first})"]
     sums.update(dict.fromkeys(asked))
     return _Plan(wanted=it, names=names)
 
@@ -130,7 +135,7 @@ def _read(plan: _Plan, told: Mapping[str, Any]) -> tuple[Moments | None, Shape]:
         upper[i, j] = told[f"sum({names[i]} * {names[j]})"] - n * shifts[i] * shifts[j]
     for i, shift in enumerate(shifts):
         # An infinity or a centre that is far off shows here, and so does a column without any spread.
-        if not isfinite(upper[i, i]) or n * shift * shift > _FAR * upper[i, i] + 1e-300:
+        if not isfinite(upper[i, i]) or is_far(n, shift, upper[i, i]):
             return None, Shape(skewness=None, largest=0.0)
     moments = Moments(
         columns=it.letters,
@@ -142,7 +147,7 @@ def _read(plan: _Plan, told: Mapping[str, Any]) -> tuple[Moments | None, Shape]:
     )
     first, shift, square = names[0], shifts[0], upper[0, 0] / n
     third = told[f"sum({first} * {first} * {first})"] / n - shift * (3 * square + shift * shift)
-    skewness = _skewness(third, square) if n > 2 else None
+    skewness = skewness_of(third, square) if n > 2 else None
     return moments, Shape(skewness=skewness, largest=it.centres[0] + told[f"max({first})"])
 
 
@@ -184,10 +189,10 @@ def _by_running_variances(rows: Rows, wanted: Sequence[Wanted], cut: str) -> Fou
 
 def _shape(moments: Moments, shape: Shape, third: float | None) -> Shape:
     spread = moments.comoments[0][0] / moments.count if moments.count > 2 else 0.0
-    return Shape(skewness=None if third is None else _skewness(third, spread), largest=shape.largest)
+    return Shape(skewness=None if third is None else skewness_of(third, spread), largest=shape.largest)
 
 
-def _skewness(third: float, spread: float) -> float | None:
+def skewness_of(third: float, spread: float) -> float | None:
     """None without any spread, and where the cube is beyond floats."""
     cube = spread * sqrt(spread) if spread > 0 else 0.0
     return third / cube if 0 < cube < float("inf") and isfinite(third) else None

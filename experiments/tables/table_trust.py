@@ -13,7 +13,7 @@ from experiments.trust import CROSSED_LIMIT, SAMPLE_RATIO_ALPHA, Check, sample_r
 from experiments.trust_numbers import Spread, check_balance, check_influence, check_skewness, check_twyman
 
 from .formula import Formula
-from .table import WHOLE, TableScan
+from .scanned import WHOLE, TableScan
 
 
 def check_table(
