@@ -193,7 +193,7 @@ def measure_milvus(
     began = time.perf_counter()
     store = database.create(f"benchmark_{rows}", SPEC)
     for start in range(0, rows, 1_000):
-        store.upsert([row(number, vectors[number]) for number in range(start, min(start + 1_000, rows))])
+        store.fill([row(number, vectors[number]) for number in range(start, min(start + 1_000, rows))])
     store.flush()
     loaded = round(rows / (time.perf_counter() - began), 1)
     everything, rare = np.arange(rows), np.arange(0, rows, 50)
