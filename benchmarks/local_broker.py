@@ -44,6 +44,11 @@ class LocalBroker:
         """Its address, the same after every start."""
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int | None:
+        """Of its process, while it runs."""
+        return None if self._process is None else self._process.pid
+
     def start(self, *, answers: Callable[[], bool] | None = None) -> None:
         """Start it and wait until it answers."""
         ready = answers or (lambda: broker_answers(self.bootstrap, timeout_s=2.0))

@@ -54,8 +54,11 @@ class Counting:
 class Bench:
     """A broker and a vector database; topics and workers on them."""
 
-    def __init__(self, folder: Path, broker: LocalBroker, milvus_uri: str) -> None:
+    def __init__(
+        self, folder: Path, broker: LocalBroker, milvus_uri: str, *, milvus_pid: int | None = None
+    ) -> None:
         self.folder = folder
+        self.servers = {"broker": broker.pid, "Milvus": milvus_pid}
         self.uri = milvus_uri
         self.bootstrap = broker.bootstrap
         self.connection: dict[str, Any] = {"bootstrap_servers": [broker.bootstrap]}
@@ -156,7 +159,7 @@ def open_bench(folder: Path, *, real_milvus: bool) -> Iterator[Bench]:
         else:
             milvus = start_milvus_lite(folder / "index.db", folder / "milvus.log")
             uri = milvus.uri
-        yield Bench(folder, broker, uri)
+        yield Bench(folder, broker, uri, milvus_pid=None if milvus is None else milvus.pid)
     finally:
         if milvus is not None:
             milvus.stop()
@@ -237,6 +240,19 @@ class Cores:
             return 0, 0
         ticks = [int(one) for one in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
         return ticks[3] + ticks[4], sum(ticks)
+
+
+def processor_s(leader: int | None) -> float:
+    """What a program and those that it started have used of the processors; 0 where /proc is not."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended
+            continue
+        if leader in (int(stat.parent.name), int(fields[3])):  # itself, or of its session
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mb(pid: int) -> float:

@@ -11,7 +11,7 @@ import pytest
 from product_index.product import ProductChange
 from product_index.refresh import Receipt
 from streaming.build import group_lag
-from streaming.change_log import Outgoing
+from streaming.change_log import Message, Outgoing
 from streaming.dead_letters import CUT, SUFFIX
 from streaming.events import MAX_VALUE_BYTES
 from streaming.kafka import KafkaChangeLog, KafkaMessageSink, KafkaTopicReader, ensure_topics
@@ -154,3 +154,24 @@ def test_a_message_of_50_mb_is_set_aside_and_the_stream_goes_on(
     told = dict(dead.headers)
     assert f"at most {MAX_VALUE_BYTES:,} are read" in told["dead.reason"].decode()
     assert told[CUT].startswith(b"52428800 bytes, sha256 ")
+
+
+def test_what_was_read_ahead_comes_with_the_next_poll_each_once_and_in_order(
+    connection: dict[str, Any], topic: str, sink: KafkaMessageSink
+) -> None:
+    """While a batch is applied the next is taken from the client, and no more than there is room for."""
+    sink.send([Outgoing(topic=topic, key=f"p-{n}".encode(), value=change_json(f"p-{n}")) for n in range(30)])
+    found: list[Message] = []
+    with closing(joined(connection, topic)) as changes:
+        give_up_s = time.monotonic() + 60
+        while len(found) < 30 and time.monotonic() < give_up_s:
+            changes.read_ahead(lambda: True, max_messages=7)
+            assert len(changes._early) <= 7
+            found += changes.poll(timeout_s=0.2, max_messages=5)
+        assert all(changes.owns(one.source) for one in found)
+
+    places = [(one.source, one.offset) for one in found]
+    assert 30 == len(set(places)) == len(places)
+    for source in {one.source for one in found}:
+        offsets = [one.offset for one in found if one.source == source]
+        assert sorted(offsets) == offsets
