@@ -2,6 +2,7 @@
 
     python -m benchmarks.channel                       # 100,000 products, 200 asked for
     python -m benchmarks.channel --rows 20000 --rounds 4
+    python -m benchmarks.channel --apart               # Milvus on processors of its own
 
 Four ways ask the same questions in turn: bare pymilvus (same index, same effort,
 same fields), the store's adapter, the channel in this process, the channel in
@@ -11,6 +12,7 @@ the same vectors is the truth.
 """
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -61,11 +63,20 @@ def main(
     rows: Annotated[int, typer.Option(help="Products in the index.")] = 100_000,
     asked: Annotated[int, typer.Option(help="Different questions.")] = 500,
     rounds: Annotated[int, typer.Option(help="How often each is asked, by each way.")] = 6,
+    apart: Annotated[
+        bool, typer.Option(help="Milvus and who asks it on different processors: none waits for the other.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Also write the figures as JSON.")] = None,
 ) -> None:
     """Load, ask, compare."""
+    processors = sorted(os.sched_getaffinity(0))
+    half = len(processors) // 2
     with tempfile.TemporaryDirectory(prefix="ch-") as folder:
+        if apart:
+            os.sched_setaffinity(0, processors[:half])  # what is started from here stays there
         uri, server = start_real_milvus(Path(folder) / "milvus")
+        if apart:
+            os.sched_setaffinity(0, processors[half:])
         try:
             found = measure(uri, Path(folder) / "s", rows=rows, asked=asked, rounds=rounds)
         finally:
