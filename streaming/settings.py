@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     topic_partitions: int = Field(default=6, ge=1, le=1000)
 
     batch_size: int = Field(default=64, ge=1, le=1024)
-    backlog_batch_size: int = Field(default=2048, ge=1, le=10_000)
+    backlog_batch_size: int = Field(default=4096, ge=1, le=10_000)
     batch_wait_s: float = Field(default=0.1, ge=0.0, le=10.0)
 
     experiment_logs: Path = Path(".demo/experiment-logs")

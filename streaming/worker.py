@@ -55,7 +55,7 @@ class Pace:
     """
 
     batch_size: int = 64
-    backlog_batch_size: int = 2048
+    backlog_batch_size: int = 4096
     batch_wait_s: float = 0.1
     idle_s: float = 0.5
     backoff_s: float = 0.2
