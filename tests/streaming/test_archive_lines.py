@@ -4,9 +4,12 @@ import base64
 import json
 import os
 import shutil
+import signal
+import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from structlog.testing import capture_logs
 
+from experiments.events.json_lines_log import JsonLinesEventLog
 from experiments.exposure import exposure_to_json, outcome_to_json
 from streaming.archive import Archiver, ArchiveTotals
 from streaming.archive_lines import LineEvents
@@ -21,7 +25,7 @@ from streaming.change_log import InMemoryTopics
 from streaming.compaction import compact
 from streaming.errors import ArchiveError
 
-from .making import click, exposure
+from .making import START, click, exposure
 from .test_archive import archive as archive_topics
 from .test_archive import archived, put_exposures
 from .test_programs import Programs
@@ -175,7 +179,7 @@ def test_a_kill_at_any_write_doubles_nothing_and_drops_nothing(
     """Cut off between any two steps, the last of them before the acknowledgement, the next run repairs it."""
     put(events / "exposures-2026-1-0.jsonl", range(12))
     put(events / "exposures-2026-2-0.jsonl.open", range(12, 20))
-    replace = os.replace
+    move = os.replace
     for last in range(14):
         folder, source = logs / str(last), events.with_name(f"events-{last}")
         shutil.copytree(events, source)
@@ -186,7 +190,7 @@ def test_a_kill_at_any_write_doubles_nothing_and_drops_nothing(
             if left == 0:
                 raise SystemExit("killed")
             left -= 1
-            replace(written, target)
+            move(written, target)
 
         with monkeypatch.context() as dies, suppress(SystemExit):
             dies.setattr(os, "replace", cut_off)
@@ -278,6 +282,29 @@ def test_a_file_that_goes_away_is_told_and_not_waited_for(events: Path, logs: Pa
 
     with pytest.raises(ArchiveError, match="went away before it was archived"):
         Archiver(Removed(events), logs).run(stop=lambda: False, until_caught_up=True)
+
+
+def test_an_archiver_that_is_killed_beside_running_workers_doubles_nothing(tmp_path: Path) -> None:
+    """Two workers write and rotate, the program dies twice: every event is there once."""
+    workers = [JsonLinesEventLog(tmp_path / "events", rotate_bytes=20_000) for _ in range(2)]
+    programs = Programs(tmp_path, EXPERIMENT_LOGS="archive")
+    logs, sent = tmp_path / "archive", 0
+    for _ in range(2):
+        there = len(list(logs.rglob("*.parquet")))
+        with programs.started("archive", "--from", "events", "--chunk-wait-s", "0.1") as killed:
+            while len(list(logs.rglob("*.parquet"))) <= there + 2:
+                assert killed.poll() is None, (tmp_path / "log").read_text()
+                for worker in workers:
+                    worker.exposed(replace(exposure(sent := sent + 1), occurred_at=START))
+                time.sleep(0.01)
+            killed.send_signal(signal.SIGKILL)
+            killed.wait()
+    for worker in workers:
+        worker.close()
+
+    assert 0 == programs.run("archive", "--from", "events", "--until-caught-up").returncode
+    assert len(list((tmp_path / "events").glob("*.jsonl"))) > 2, "they were rotated"
+    assert Counter(f"e{n}" for n in range(1, sent + 1)) == Counter(archived(logs))
 
 
 def test_the_command_needs_no_kafka_and_says_what_it_left(tmp_path: Path) -> None:
