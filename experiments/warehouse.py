@@ -242,7 +242,7 @@ class _Scan:
         try:
             return self._connection.execute(query, wanted)
         except duckdb.Error as error:
-            raise InvalidData(f"the logs cannot be analysed: {error}") from error
+            raise InvalidData(f"the logs cannot be analysed: {_first_line(error)}") from error
 
     def _rows(self, query: str) -> list[tuple[Any, ...]]:
         return self._run(query).fetchall()  # type: ignore[no-any-return]
@@ -262,7 +262,7 @@ def connect(what: str = "the logs") -> Iterator[Any]:
         try:
             yield connection
         except duckdb.Error as error:
-            raise InvalidData(f"{what} cannot be analysed: {error}") from error
+            raise InvalidData(f"{what} cannot be analysed: {_first_line(error)}") from error
         finally:
             connection.close()
 
@@ -336,6 +336,11 @@ def _arm(
         empty_share=share("empty_searches"),
         triggered_share=triggered,
     )
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong, without the statement that DuckDB draws below it."""
+    return str(error).strip().partition("\n")[0]
 
 
 def _us(moment: datetime) -> int:

@@ -8,6 +8,8 @@ its place. Nothing is kept of a unit but its vote.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from experiments.errors import InvalidData
+
 from .moment_query import Rows
 
 TEAMS = ("base", "recall", "both", "neither")
@@ -96,9 +98,14 @@ def scan_mixed(run: Callable[..., Any], rows: Rows, *, looks: int) -> dict[str, 
         rows: of a query.
         looks: how many there are so far; votes are counted as of each.
     """
-    columns = {name for (name,) in rows("SELECT column_name FROM (DESCRIBE exposure_log)")}
-    if not {"teams", "team_weights"} <= columns:  # an archive from before there were such pages
-        return {}
+    types: dict[str, str] = dict(rows("SELECT column_name, column_type FROM (DESCRIBE exposure_log)"))
+    for name in ("teams", "team_weights"):
+        if name not in types:  # an archive from before there were such pages
+            return {}
+        if not types[name].endswith("[]"):
+            raise InvalidData(
+                f"exposures: column {name!r} is {types[name]}, must be a list; archive them again"
+            )
     run(MIXED)
     pages = {variant: numbers for variant, *numbers in rows(PAGES)}
     if not pages:

@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
 from experiments.analysis import Result, analyse
 from experiments.credit import credit_table
 from experiments.definition import Experiment
+from experiments.errors import InvalidData
 from experiments.explaining.mixed_pages import check_pages
 from experiments.exposure import Exposure, Outcome, ServedProduct
 from experiments.interleaving import compare_interleaved
@@ -134,6 +136,19 @@ def test_an_archive_without_such_pages_says_so(experiment: Experiment, tmp_path:
 
     assert "none" == section["verdict"]["word"]
     assert "no page that says whose its places are" in section["verdict"]["reasons"][0]
+
+
+def test_places_that_are_not_a_list_are_one_sentence(experiment: Experiment, tmp_path: Path) -> None:
+    """Somebody archived the teams as text."""
+    rows = [exposure(experiment, f"u{n}", "treatment" if n % 2 else "control", hours=1) for n in range(4)]
+    logs = write_archive(tmp_path, rows, [outcome(experiment, "u1", "click", hours=2)])
+    (file,) = (logs / "exposures").glob("*/*.parquet")
+    table = pq.read_table(file, partitioning=None)
+    place = table.schema.get_field_index("teams")
+    pq.write_table(table.set_column(place, "teams", pa.array(["base"] * len(rows))), file)
+
+    with pytest.raises(InvalidData, match="column 'teams' is VARCHAR, must be a list"):
+        collect(experiment, logs)
 
 
 COUNTED: dict[str, Any] = {
