@@ -19,6 +19,7 @@ import structlog
 from product_index.vector_store import Filter
 from recall_plugin.build import build_channels
 from recall_plugin.channels import Channel
+from recall_plugin.channels.limited import LimitedChannel
 from recall_plugin.errors import AlreadyRunning, InvalidSettings, SidecarAway
 from recall_plugin.query import ChannelAnswer, ChannelRequest, Query
 from recall_plugin.settings import Settings
@@ -373,3 +374,18 @@ def test_a_channel_is_woken_before_it_is_asked_and_loaded_even_if_it_sleeps_on(p
 
     assert ["index", "model"] == woken_first
     assert ["mug"] == [found.product_id for found in answer.hits]
+
+
+def test_what_was_loaded_is_set_apart_each_time_before_it_is_asked() -> None:
+    """A full collection looks through all that was loaded; nobody who asks may wait for it."""
+    seen: list[bool] = []
+    shelf = Shelf(
+        lambda _: finds("new"), loaded=lambda: seen.append(isinstance(shelf.get("uniecs"), LimitedChannel))
+    )
+
+    shelf.begin(["uniecs"])
+    wait_for(lambda: isinstance(shelf.get("uniecs"), LimitedChannel))
+    shelf.reload()
+
+    assert [False, True] == seen  # the first time nothing, then the old channel was there to be asked
+    shelf.close()
