@@ -15,6 +15,7 @@ from experiments.metrics import Aggregates, Moments, column_of
 from experiments.tables.adjustment import adjust_by_covariate
 
 from .attribution import channel_parts
+from .baskets import revenue_parts
 from .bayes import PRIOR_SD, posterior
 from .clusters import by_cluster
 from .novelty import by_age
@@ -34,6 +35,7 @@ def explain(
     return {
         "changed_pages": [trigger_analysis(experiment, aggregates, name, alpha=alpha) for name in treatments],
         "channels": [channel_parts(aggregates, control, name, alpha=alpha) for name in treatments],
+        "revenue_parts": [revenue_parts(aggregates, control, name, alpha=alpha) for name in treatments],
         "by_age": [by_age(aggregates, control, name, alpha=alpha) for name in treatments],
         "by_query": [by_cluster(aggregates, control, name, alpha=alpha) for name in treatments],
         "segments": [by_segment(experiment, aggregates, name, alpha=alpha) for name in treatments],

@@ -10,6 +10,7 @@ from scipy import stats
 
 from experiments.definition import Experiment
 from experiments.explaining.attribution import channel_parts
+from experiments.explaining.baskets import revenue_parts
 from experiments.explaining.bayes import PRIOR_SD, posterior
 from experiments.explaining.clusters import by_cluster, differ, shrink
 from experiments.explaining.delta import joint_reach, propagate
@@ -109,6 +110,41 @@ def test_channels_add_up_to_the_lift_and_planted_values_come_back() -> None:
     assert 0.02 / 0.11 == pytest.approx(parts["uniecs"]["part"], rel=0.05)
     assert parts["base"]["low"] < -0.005 / 0.11 < parts["base"]["high"]
     assert parts["elsewhere"]["low"] < 0 < parts["elsewhere"]["high"]
+
+
+def buyers(rng: np.random.Generator, units: int, *, often: float, spent: float) -> Any:
+    """Orders by lot, and what each costs: skewed, as baskets are."""
+    orders = rng.poisson(often * rng.gamma(2.0, 0.5, units))
+    prices = np.array([rng.lognormal(0.0, 0.8, count).sum() for count in orders]) * spent
+    return {"whole": moments({"orders": orders, "revenue": prices})}
+
+
+def test_more_orders_and_smaller_ones_are_told_apart() -> None:
+    """A planted +25% in orders and -20% in what each costs: revenue stands still, and its parts do not."""
+    rng = np.random.default_rng(11)
+    inside = {"orders": 0, "per_order": 0, "revenue": 0}
+    truth = {"orders": 0.25, "per_order": -0.2, "revenue": 0.0}
+    runs = 60
+    for _ in range(runs):
+        both = (buyers(rng, 3_000, often=0.4, spent=10), buyers(rng, 3_000, often=0.5, spent=8))
+        found = revenue_parts(aggregates(*both), "control", "treatment", alpha=0.05)
+        product = (1 + found["orders"]["lift"]) * (1 + found["per_order"]["lift"])
+        assert product - 1 == pytest.approx(found["revenue"]["lift"], abs=1e-12)
+        for name, planted in truth.items():
+            inside[name] += found[name]["lift_low"] <= planted <= found[name]["lift_high"]
+
+    assert found["orders"]["lift_low"] > 0 > found["per_order"]["lift_high"]
+    assert min(inside.values()) >= 0.93 * runs
+
+
+def test_without_orders_there_is_nothing_to_tell_apart() -> None:
+    """A reason, and no number."""
+    rng = np.random.default_rng(12)
+    both = [buyers(rng, 50, often=0.01, spent=10) for _ in range(2)]
+
+    assert "too few orders" in revenue_parts(aggregates(*both), "control", "treatment", alpha=0.05)["reason"]
+    several = aggregates(*both, currencies=("EUR", "USD"))
+    assert "several currencies" in revenue_parts(several, "control", "treatment", alpha=0.05)["reason"]
 
 
 def test_an_effect_that_fades_is_seen_to_fade_and_one_that_stays_is_not() -> None:

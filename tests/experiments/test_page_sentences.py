@@ -32,6 +32,8 @@ def result(tmp_path_factory: pytest.TempPathFactory, experiment: Experiment) -> 
         "differs_p": 0.4,
         "differs_p_adjusted": 0.4,
     }
+    part = {"lift": 0.05, "lift_low": -0.1, "lift_high": 0.2}
+    found["revenue_parts"][0] |= {"orders": part, "per_order": part, "revenue": part}
     found["segments"][0] |= {
         "cells": [cell | {"value": "new", "differs": False}, cell | {"value": "returning", "differs": False}],
         "tested": 2,
@@ -62,6 +64,12 @@ def words(page: str) -> str:
         ("by_age.0.fades", True, "Yes: the lift shrinks with the days since the first search (p"),
         ("by_age.0.grows", True, "No, it grows with the days since the first search (p"),
         ("by_age.0.slope_p", 0.4321, "p = 0.432"),
+        (
+            "revenue_parts.0.orders",
+            {"lift": 0.1, "lift_low": 0.0, "lift_high": 0.2},
+            "is +10.0% in orders per",
+        ),
+        ("revenue_parts.0.per_order", {"lift": -0.1, "lift_low": -0.2, "lift_high": 0.1}, "times −10.0% in"),
         ("by_query.0.differ_p", 0.0123, "The lift is not the same for all kinds of query (p = 0.012)"),
         ("by_query.0.differ_p", 0.7654, "No sign that the lift differs between kinds of query (p = 0.765)"),
         ("segments.0.different", ["visitor new"], "Not like the rest: visitor new (p = 0.400, corrected)"),
