@@ -6,7 +6,7 @@ batching      by size or deadline, the latest per product
 worker        poll -> decode -> batch -> apply -> commit, in this order
 patience      slow work and absent stores without losing the membership
 dead_letters  what cannot be read is set aside with its reason
-archive       exposures and outcomes to Parquet by day, from topics or JSON Lines; compaction joins small files
+archive       exposures and outcomes to Parquet by day, of topics or JSON Lines; compaction joins small files
 lookout       /metrics and /healthz on loopback, from metrics and stalls
 kafka         the Kafka client; nothing else here knows it
 build         the one place that chooses implementations
