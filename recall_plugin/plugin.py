@@ -321,9 +321,10 @@ class RecallPlugin:
                 mixed = self._interleaved(route.interleave, turn, own, blended)
                 blended = blended.beginning_with(mixed.product_ids)
             served = own if blended is None else blended.product_ids
-            triggered = tuple(served[:limit]) != page
+            turn.shown = tuple(served[:limit])
+            triggered = turn.shown != page
         except Exception as error:
-            served, blended, mixed, degraded = own, None, NOT_MIXED, True
+            served, blended, mixed, degraded, turn.shown = own, None, NOT_MIXED, True, None
             self._teller.failed("finish", error)
         return RecallResult(
             served,

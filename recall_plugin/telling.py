@@ -129,7 +129,7 @@ class Teller:
     def _exposure(self, turn: Turn, result: RecallResult, now: datetime) -> Exposure:
         experiment = self._experiment
         spoke = next((answer for answer in result.channels.values() if answer.answered), None)
-        page = tuple(result.product_ids[: turn.query.limit])
+        page = turn.shown if turn.shown is not None else tuple(result.product_ids[: turn.query.limit])
         return Exposure(
             event_id=event_id(
                 "exposed", experiment.name, experiment.phase, turn.unit_id, turn.session_id, turn.query_id

@@ -17,6 +17,7 @@ class Turn:
         asked: the round under way; None where no channel is planned, or could be asked.
         pending: a decision that comes from elsewhere and may come late.
         off: the channels that were switched off when it began.
+        shown: the page that is served; None until it is known.
     """
 
     __slots__ = (
@@ -28,6 +29,7 @@ class Turn:
         "query_id",
         "reason",
         "session_id",
+        "shown",
         "started_s",
         "unit_id",
         "variant",
@@ -54,6 +56,7 @@ class Turn:
         self.asked: Asked | None = None
         self.pending: Pending | None = None
         self.off: Collection[str] = ()
+        self.shown: tuple[str, ...] | None = None
 
 
 def first_difference(one: Sequence[str], other: Sequence[str]) -> int | None:
