@@ -1,10 +1,13 @@
 """What comparing a table costs beside queries written by hand: `python -m benchmarks.analysis [UNITS]`.
 
 One Parquet file of units and several ways through it: ours with every check,
-the bare queries for the same moments, tea-tasting where TEA_TASTING names a
+queries for the same moments by hand, tea-tasting where TEA_TASTING names a
 Python that has it, and A/A tests from buckets beside A/A tests from rows. Then
 200 metrics in 50 segments and 3 variants, from a scan, beside that scan.
-Each is run in turn, several times; medians of the ratios are what counts.
+
+Each way has the same metrics, the cap by a pooled quantile among them, and all
+cores. They take turns, the first of them too; what counts is the median of the
+ratios within a turn, by the clock and, where others load the machine, by CPU.
 """
 
 import os
@@ -13,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -41,6 +45,7 @@ COPY (
 """
 
 # By hand: the cap, then the same moments for CTR, revenue with its covariate, and revenue capped and raw.
+# With sums that are compensated; as most would write it; and with sums of squares, which lose digits.
 CAP = "SELECT quantile_cont(revenue, 0.999) FROM '{file}' WHERE revenue > 0"
 MOMENTS = """
 SELECT variant, count(*),
@@ -52,7 +57,31 @@ SELECT variant, count(*),
 FROM '{file}' GROUP BY variant
 """
 
+PLAIN = """
+SELECT variant, count(*),
+       avg(clicks), avg(searches), var_samp(clicks), covar_samp(clicks, searches), var_samp(searches),
+       avg(revenue), avg(revenue_before), var_samp(revenue), covar_samp(revenue, revenue_before),
+       var_samp(revenue_before), avg(least(revenue, {cap})), var_samp(least(revenue, {cap}))
+FROM '{file}' GROUP BY variant
+"""
+SQUARES = """
+SELECT variant, count(*),
+       sum(clicks), sum(searches), sum(clicks * clicks), sum(clicks * searches), sum(searches * searches),
+       sum(revenue), sum(revenue_before), sum(revenue * revenue), sum(revenue * revenue_before),
+       sum(revenue_before * revenue_before), sum(least(revenue, {cap})),
+       sum(least(revenue, {cap}) * least(revenue, {cap}))
+FROM '{file}' GROUP BY variant
+"""
+
 METRICS = ["ctr=ratio(clicks,searches)", "revenue=mean(revenue)", "capped=mean(revenue)"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Seconds by the clock, and of CPU in all threads."""
+
+    wall_s: float
+    cpu_s: float
 
 
 def ours(file: Path) -> dict[str, Any]:
@@ -61,38 +90,63 @@ def ours(file: Path) -> dict[str, Any]:
     return compare_table(file, variant="variant", control="A", formulas=formulas)
 
 
-def by_hand(file: Path) -> list[Any]:
+def by_hand(file: Path, moments: str = PLAIN) -> list[Any]:
     """Two queries, nothing checked, nothing computed from them."""
     with duckdb.connect(":memory:") as connection:
         (cap,) = connection.execute(CAP.format(file=file)).fetchall()[0]
-        return connection.execute(MOMENTS.format(file=file, cap=cap)).fetchall()
+        found: list[Any] = connection.execute(moments.format(file=file, cap=cap)).fetchall()
+        return found
 
 
+# The cap and the experiment as its own guide writes them, from a connection of its own each time.
 TEA = """
-import sys, time
+import resource, sys, time
 import ibis
 import tea_tasting as tt
-rows = ibis.duckdb.connect().read_parquet(sys.argv[1])
-experiment = tt.Experiment(
-    ctr=tt.RatioOfMeans("clicks", "searches"),
-    revenue=tt.Mean("revenue", covariate="revenue_before"),
-    raw=tt.Mean("revenue"),
-    split=tt.SampleRatio(),
-)
-experiment.analyze(rows)
-for _ in range(int(sys.argv[2])):
-    began = time.perf_counter()
-    experiment.analyze(rows)
-    print(time.perf_counter() - began)
+def once(capped):
+    rows = ibis.duckdb.connect().read_parquet(sys.argv[1])
+    metrics = dict(
+        ctr=tt.RatioOfMeans("clicks", "searches"),
+        revenue=tt.Mean("revenue", covariate="revenue_before"),
+        raw=tt.Mean("revenue"),
+        split=tt.SampleRatio(),
+    )
+    if capped:
+        cap = rows.filter(rows.revenue > 0).revenue.quantile(0.999).execute()
+        rows = rows.mutate(capped=ibis.least(rows.revenue, cap))
+        metrics["capped"] = tt.Mean("capped")
+    tt.Experiment(**metrics).analyze(rows)
+def cpu():
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+for line in sys.stdin:
+    began, used = time.perf_counter(), cpu()
+    once(line.strip() == "capped")
+    print("\\nspent", time.perf_counter() - began, cpu() - used, flush=True)
 """
 
 
-def tea_tasting(python: str, file: Path, runs: int) -> list[float]:
-    """Seconds of tea-tasting on the same file, its imports not counted; it caps nothing and checks less."""
-    done = subprocess.run(
-        [python, "-c", TEA, str(file), str(runs)], capture_output=True, text=True, check=True
-    )
-    return [float(line) for line in done.stdout.split()]
+class TeaTasting:
+    """tea-tasting on the same file, in a process of its own that has imported all it needs."""
+
+    def __init__(self, python: str, file: Path) -> None:
+        self._process = subprocess.Popen(
+            [python, "-c", TEA, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def spent(self, cap: str) -> Spent:
+        """One analysis, `capped` or not."""
+        out, back = self._process.stdin, self._process.stdout
+        if out is None or back is None:
+            raise RuntimeError("the process has no pipes")
+        print(cap, file=out, flush=True)
+        # What else is on its output is a progress bar.
+        answer = next(line.split() for line in back if line.startswith("spent"))
+        return Spent(*map(float, answer[1:]))
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate()
 
 
 def by_rows(file: Path, runs: int) -> list[Any]:
@@ -113,16 +167,55 @@ def by_rows(file: Path, runs: int) -> list[Any]:
     return found
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """How long it took."""
-    began = time.perf_counter()
+def spent(work: Callable[[], object]) -> Spent:
+    """What it took."""
+    began, used = time.perf_counter(), cpu_s()
     work()
-    return time.perf_counter() - began
+    return Spent(time.perf_counter() - began, cpu_s() - used)
 
 
-def told(name: str, ratios: list[float], plain: list[float]) -> str:
-    """A row: median seconds, median ratio and its spread."""
-    return f"| {name} | {median(plain):.2f} | {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |"
+def cpu_s() -> float:
+    """Of all threads."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def told(name: str, ways: dict[str, list[Spent]], base: str) -> str:
+    """A row: median seconds, and the ratio to another way turn by turn, by the clock and by CPU."""
+    cells = [name]
+    for kind in ("wall_s", "cpu_s"):
+        mine, theirs = ([getattr(it, kind) for it in ways[way]] for way in (name, base))
+        ratios = [a / b for a, b in zip(mine, theirs, strict=True)]
+        cells += [f"{median(mine):.2f}", f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"]
+    return f"| {' | '.join(cells)} |"
+
+
+def compare_ways(file: Path, python: str, repeats: int) -> None:
+    """All ways in turn, as tables."""
+    by: dict[str, Callable[[], object]] = {
+        "by hand": lambda: by_hand(file),
+        "by hand, compensated sums": lambda: by_hand(file, MOMENTS),
+        "by hand, sums of squares": lambda: by_hand(file, SQUARES),
+        "compare, every check": lambda: ours(file),
+    }
+    ways: dict[str, list[Spent]] = {name: [] for name in by}
+    tea = TeaTasting(python, file) if python else None
+    for turn in range(repeats + 1):
+        for name, work in by.items():
+            took = spent(work)
+            if turn:  # imports are paid once
+                ways[name].append(took)
+        if tea:
+            for cap in ("capped", "no cap"):
+                took = tea.spent(cap)
+                if turn:
+                    ways.setdefault(f"tea-tasting, {cap}", []).append(took)
+    if tea:
+        tea.close()
+    for base in ["by hand", *(["compare, every check"] if python else [])]:
+        print(f"\n| way | seconds | beside {base} | CPU | beside {base} |\n{'| --- ' * 5}|")
+        for name in ways:
+            print(told(name, ways, base))
 
 
 def wide(folder: Path, units: int) -> None:
@@ -137,15 +230,22 @@ def wide(folder: Path, units: int) -> None:
     formulas = read_formulas(
         [f"m{i}_{j}=ratio(c{i},c{j})" for i in range(20) for j in range(20) if i != j][:200]
     )
-    began = time.perf_counter()
-    scan = scan_table(file, variant="variant", formulas=formulas, segments=["segment"])
-    scanned = time.perf_counter()
-    found = compare_scan(scan, variant="variant", control="A", formulas=formulas, segments=["segment"])
-    done = time.perf_counter()
+    kept: dict[str, Any] = {}
+    scanning = spent(
+        lambda: kept.update(scan=scan_table(file, variant="variant", formulas=formulas, segments=["segment"]))
+    )
+    rest = spent(
+        lambda: kept.update(
+            compare_scan(
+                kept["scan"], variant="variant", control="A", formulas=formulas, segments=["segment"]
+            )
+        )
+    )
     print(
-        f"\n{len(found['comparisons']) + len(found['segments']):,} comparisons of {units:,} units:"
-        f" scan {scanned - began:.1f} s, the rest {done - scanned:.1f} s,"
-        f" {(done - scanned) / (scanned - began):.2f} of the scan"
+        f"\n{len(kept['comparisons']) + len(kept['segments']):,} comparisons of {units:,} units:"
+        f" scan {scanning.wall_s:.1f} s, the rest {rest.wall_s:.1f} s,"
+        f" {rest.wall_s / scanning.wall_s:.2f} of the scan"
+        f" (CPU {scanning.cpu_s:.1f} s, {rest.cpu_s:.1f} s, {rest.cpu_s / scanning.cpu_s:.2f})"
     )
 
 
@@ -158,22 +258,14 @@ def main() -> None:
             connection.execute("SELECT setseed(0.5)")
             connection.execute(TABLE.format(units=units, file=file))
         print(f"{units:,} units, {file.stat().st_size / 1e6:,.0f} MB of Parquet\n")
-        ours(file)  # imports are paid once
-        hand, whole, tea = [], [], []
-        for _ in range(REPEATS):
-            hand.append(seconds(lambda: by_hand(file)))
-            whole.append(seconds(lambda: ours(file)))
-            tea += tea_tasting(python, file, 1) if python else []
-        print("| way | seconds | beside by hand |\n| --- | --- | --- |")
-        print(told("two queries by hand", [1.0], hand))
-        print(told("compare, every check", [b / a for a, b in zip(hand, whole, strict=True)], whole))
-        if python:
-            print(told("tea-tasting, no cap", [b / a for a, b in zip(hand, tea, strict=True)], tea))
-            print(f"tea-tasting over ours: {median([b / a for a, b in zip(whole, tea, strict=True)]):.2f}")
+        compare_ways(file, python, REPEATS)
         formulas = read_formulas(METRICS[:2])
-        buckets = seconds(lambda: repeat_a_a(file, formulas=formulas, runs=1_000))
-        rows = seconds(lambda: by_rows(file, 20))
-        print(f"\n1,000 A/A from buckets {buckets:.1f} s, 20 A/A from rows {rows:.1f} s")
+        buckets = spent(lambda: repeat_a_a(file, formulas=formulas, runs=1_000))
+        rows = spent(lambda: by_rows(file, 20))
+        print(
+            f"\n1,000 A/A from buckets {buckets.wall_s:.1f} s, 20 A/A from rows {rows.wall_s:.1f} s"
+            f" (CPU {buckets.cpu_s:.1f} s, {rows.cpu_s:.1f} s)"
+        )
         wide(Path(folder), min(units, 1_000_000))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"\npeak memory {peak:,.0f} MB")
