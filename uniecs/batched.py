@@ -15,8 +15,47 @@ Array = NDArray[Any]
 # Tokens (B, L, D), mask (B, L), present (B,).
 Side = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]
 
+_NO_WORD = np.zeros((1, 1), dtype=np.int64)
 
-def buckets(sizes: Sequence[int], *, most: int) -> list[list[int]]:
+
+def run_rows(
+    images: Sequence[Side],
+    ids: Sequence[NDArray[np.int64] | None],
+    *,
+    run_text: Callable[[NDArray[np.int64]], Side],
+    fuse: Callable[[Side, Side], NDArray[np.float32]],
+    nothing: Side,
+    most: int,
+) -> NDArray[np.float32]:
+    """Return the vectors of rows of an image side and a text's ids, in order.
+
+    Args:
+        images: each a batch of one; `nothing` where the row has no picture.
+        ids: None where the row has no text.
+        run_text: reads texts of equal length, padded with 0.
+        fuse: joins sides to vectors.
+        nothing: a side that is absent.
+        most: rows in one run.
+    """
+    vectors: dict[int, NDArray[np.float32]] = {}
+    # Texts without pictures stay among themselves: their runs pay for no meeting.
+    forms = [
+        (bool(image[2][0]), 0 if own is None else len(own)) for image, own in zip(images, ids, strict=True)
+    ]
+    for places in buckets(forms, most=most):
+        own = [ids[at] for at in places]
+        has_text = np.array([each is not None for each in own])
+        if has_text.any():
+            tokens, mask, _ = run_text(_padded([_NO_WORD if each is None else each for each in own]))
+            text = tokens, mask, has_text
+        else:
+            text = _stacked([nothing] * len(places))
+        for at, vector in zip(places, fuse(_stacked([images[at] for at in places]), text), strict=True):
+            vectors[at] = vector
+    return np.stack([vectors[at] for at in range(len(images))])
+
+
+def buckets(sizes: Sequence[Any], *, most: int) -> list[list[int]]:
     """Return places in runs of at most `most`, of like size.
 
     >>> buckets([3, 9, 2, 8, 3], most=2)
@@ -26,34 +65,6 @@ def buckets(sizes: Sequence[int], *, most: int) -> list[list[int]]:
     return [order[at : at + most] for at in range(0, len(order), most)]
 
 
-def run_texts(
-    ids: Sequence[NDArray[np.int64]], run: Callable[[NDArray[np.int64]], Side], *, most: int
-) -> list[Side]:
-    """Return each text's side, a batch of one, without the padding of its run."""
-    sides: dict[int, Side] = {}
-    for places in buckets([len(one) for one in ids], most=most):
-        tokens, mask, present = run(_padded([ids[at] for at in places]))
-        for row, at in enumerate(places):
-            own = slice(0, len(ids[at]))
-            sides[at] = tokens[row : row + 1, own], mask[row : row + 1, own], present[row : row + 1]
-    return [sides[at] for at in range(len(ids))]
-
-
-def run_fusions(
-    rows: Sequence[tuple[Side, Side]],
-    run: Callable[[Side, Side], NDArray[np.float32]],
-    *,
-    most: int,
-) -> NDArray[np.float32]:
-    """Return the vectors of rows of an image side and a text side, in order."""
-    vectors: dict[int, NDArray[np.float32]] = {}
-    for places in buckets([text[0].shape[1] for _, text in rows], most=most):
-        image, text = (_stacked([rows[at][which] for at in places]) for which in (0, 1))
-        for at, vector in zip(places, run(image, text), strict=True):
-            vectors[at] = vector
-    return np.stack([vectors[at] for at in range(len(rows))])
-
-
 def _stacked(sides: Sequence[Side]) -> Side:
     """Pad sides of different lengths into one; padding is masked."""
     tokens, mask = (_padded([side[part][0] for side in sides]) for part in (0, 1))
@@ -61,8 +72,10 @@ def _stacked(sides: Sequence[Side]) -> Side:
 
 
 def _padded(parts: Sequence[Array]) -> Array:
-    shape = np.max([part.shape for part in parts], axis=0)
-    whole: Array = np.zeros((len(parts), *shape), dtype=parts[0].dtype)
+    shapes = {part.shape for part in parts}
+    if len(shapes) == 1:
+        return np.stack(parts)
+    whole: Array = np.zeros((len(parts), *np.max(list(shapes), axis=0)), dtype=parts[0].dtype)
     for row, part in enumerate(parts):
         place: tuple[Any, ...] = (row, *map(slice, part.shape))
         whole[place] = part

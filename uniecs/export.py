@@ -12,16 +12,18 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .branches import run_where
 from .checkpoint import load_model
 from .config import ModelConfig
 from .errors import InvalidModel
 from .foreign_files import is_folder
-from .fusion import Tokens
+from .fusion import GatedFusion, Tokens, only_present
 from .model import UniECS
 from .model_folder import CONFIG_FILE, FORMAT, GRAPHS, fingerprint
 from .preprocess import PREPROCESS_VERSION
@@ -110,6 +112,24 @@ def _nameless(config: ModelConfig) -> dict[str, object]:
 
 
 class _Fuse(nn.Module):
+    def __init__(self, model: UniECS, *, meet: bool = True) -> None:
+        super().__init__()
+        self.model, self.meet = model, meet
+
+    def forward(
+        self,
+        image_tokens: Tensor,
+        image_mask: Tensor,
+        image_present: Tensor,
+        text_tokens: Tensor,
+        text_mask: Tensor,
+        text_present: Tensor,
+    ) -> Tensor:
+        image = Tokens(image_tokens, image_mask, image_present)
+        return self.model.fuse(image, Tokens(text_tokens, text_mask, text_present), meet=self.meet).vector
+
+
+class _Meet(nn.Module):
     def __init__(self, model: UniECS) -> None:
         super().__init__()
         self.model = model
@@ -122,9 +142,13 @@ class _Fuse(nn.Module):
         text_tokens: Tensor,
         text_mask: Tensor,
         text_present: Tensor,
-    ) -> Tensor:
-        image = Tokens(image_tokens, image_mask, image_present)
-        return self.model.fuse(image, Tokens(text_tokens, text_mask, text_present)).vector
+    ) -> tuple[Tensor, Tensor]:
+        sides = self.model.seen(
+            Tokens(image_tokens, image_mask, image_present), Tokens(text_tokens, text_mask, text_present)
+        )
+        image, text = (side._replace(values=only_present(side)) for side in sides)
+        image, text = self.model.fusion.meet(image, text)
+        return image.values, text.values
 
 
 def _write_graphs(model: UniECS, folder: Path) -> None:
@@ -152,9 +176,25 @@ def _write_graphs(model: UniECS, folder: Path) -> None:
         ["tokens", "mask"],
         folder / GRAPHS[1],
     )
-    _write(
-        _Fuse(model), image_side + text_side, image_axes + text_axes, names, ["vector"], folder / GRAPHS[2]
-    )
+    inputs, axes = image_side + text_side, image_axes + text_axes
+    if not isinstance(model.fusion, GatedFusion):
+        _write(_Fuse(model), inputs, axes, names, ["vector"], folder / GRAPHS[2])
+        return
+    # A bare text, which is what most shoppers ask, does not pay for the meeting of the sides.
+    meeting = _graph(_Meet(model), inputs, axes, names, ["met_image_tokens", "met_text_tokens"])
+    rest = _graph(_Fuse(model, meet=False), inputs, axes, names, ["vector"])
+    _save(run_where(_any_has_both(), meeting, rest), folder / GRAPHS[2])
+
+
+def _any_has_both() -> list[object]:
+    from onnx import TensorProto, helper
+
+    return [
+        helper.make_node("And", ["image_present", "text_present"], ["both"]),
+        helper.make_node("Cast", ["both"], ["counted"], to=TensorProto.INT32),
+        helper.make_node("ReduceMax", ["counted"], ["most"], keepdims=0),
+        helper.make_node("Cast", ["most"], ["meet"], to=TensorProto.BOOL),
+    ]
 
 
 def _write(
@@ -165,8 +205,16 @@ def _write(
     output_names: list[str],
     path: Path,
 ) -> None:
-    import onnx
+    _save(_graph(module, inputs, axes, input_names, output_names), path)
 
+
+def _graph(
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    axes: Sequence[object],
+    input_names: list[str],
+    output_names: list[str],
+) -> Any:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
@@ -179,9 +227,18 @@ def _write(
             input_names=input_names,
             output_names=output_names,
         )
-    graph = program.model_proto
+    return program.model_proto
+
+
+def _save(graph: Any, path: Path) -> None:
+    import onnx
+
     # The exporter notes source files and stack traces; weights should not name a machine.
     _forget(graph)
+    for branch in (attribute.g for node in graph.graph.node for attribute in node.attribute):
+        for part in (*branch.node, *branch.output, *branch.value_info):
+            part.doc_string = ""
+            del part.metadata_props[:]
     onnx.save(graph, str(path))
 
 

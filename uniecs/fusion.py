@@ -116,8 +116,8 @@ class GatedFusion(nn.Module):
         """
         image = image._replace(values=only_present(image))
         text = text._replace(values=only_present(text))
-        for layer in self.cross if meet else ():
-            image, text = layer(image, text)
+        if meet:
+            image, text = self.meet(image, text)
         for block in self.image_blocks:
             image = image._replace(values=block(image.values, image.mask & image.present[:, None]))
         for block in self.text_blocks:
@@ -139,6 +139,12 @@ class GatedFusion(nn.Module):
             image_aligned=normalize(self.align_image(pooled_image), dim=-1),
             text_aligned=normalize(self.align_text(pooled_text), dim=-1),
         )
+
+    def meet(self, image: Tokens, text: Tokens) -> tuple[Tokens, Tokens]:
+        """Let the sides see each other; absent ones must be zeros."""
+        for layer in self.cross:
+            image, text = layer(image, text)
+        return image, text
 
 
 def only_present(tokens: Tokens) -> Tensor:

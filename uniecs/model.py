@@ -60,10 +60,14 @@ class UniECS(nn.Module):
 
     def fuse(self, image: Tokens, text: Tokens, *, meet: bool = True) -> Fused:
         """Fuse two sides into unit vectors (B, D); see `GatedFusion.forward`."""
-        if self.config.sees != "both":  # a baseline that is blind to one side
+        return self.fusion(*self.seen(image, text), meet=meet)
+
+    def seen(self, image: Tokens, text: Tokens) -> tuple[Tokens, Tokens]:
+        """Return the sides as the model sees them: a baseline is blind to one."""
+        if self.config.sees != "both":
             image = image._replace(present=image.present & (self.config.sees == "image"))
             text = text._replace(present=text.present & (self.config.sees == "text"))
-        return self.fusion(image, text, meet=meet)
+        return image, text
 
 
 def _image_tower(config: ModelConfig) -> nn.Module:

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .batched import Side, run_fusions, run_texts
+from .batched import Side, run_rows
 from .errors import EmptyRow, InvalidConfig, InvalidModel, InvalidRows, UnreadablePicture
 from .kept import Kept
 from .model_folder import GRAPHS, read_model_folder
@@ -210,11 +210,14 @@ class Runtime:
     def _finish(self, images: Sequence[Side], ids: Sequence[Ids | None]) -> Vectors:
         """Read the texts, and fuse."""
         if self._rows_a_run > 1:
-            read = {at: each for at, each in enumerate(ids) if each is not None}
-            sides = run_texts(list(read.values()), self._run_text, most=self._rows_a_run)
-            words = dict(zip(read, sides, strict=True))
-            rows = [(image, words.get(at, self._no_side)) for at, image in enumerate(images)]
-            return run_fusions(rows, self._fuse, most=self._rows_a_run)
+            return run_rows(
+                images,
+                ids,
+                run_text=self._run_text,
+                fuse=self._fuse,
+                nothing=self._no_side,
+                most=self._rows_a_run,
+            )
 
         def finish(at: int) -> Vectors:
             own = ids[at]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from uniecs.batched import buckets
+from uniecs.config import ModelConfig
 from uniecs.errors import EmptyRow, InvalidConfig, InvalidRows, UnreadablePicture
 from uniecs.rows import read_items
 from uniecs.runtime import Row, Runtime
@@ -162,3 +163,25 @@ def test_weights_that_are_not_numbers_never_give_a_vector(demo_model: Path, tmp_
     (copy / "config.json").write_text(json.dumps(settings | {"fingerprint": fingerprint(copy, settings)}))
     with pytest.raises(InvalidModel, match="gives a vector that is not finite"):
         Runtime(copy).embed([Row(text="mug", picture=paint_picture("red"))])
+
+
+def test_a_bare_text_does_not_pay_for_the_meeting_of_the_sides(tiny: ModelConfig, tmp_path: Path) -> None:
+    """The graph asks at every run whether any row has both; the answer changes no bit."""
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed (uniecs-online[uniecs-train])")
+    import torch
+
+    from uniecs.export import export_model
+    from uniecs.model import UniECS
+
+    torch.manual_seed(3)
+    export_model(UniECS(tiny), tmp_path)
+    graph = onnx.load(tmp_path / "fusion.onnx").graph
+    (asks,) = (node for node in graph.node if node.op_type == "If")
+    sizes = sorted(len(branch.g.node) for branch in asks.attribute)
+    rows = [Row(text="a mug"), Row(text="a cup", picture=paint_picture("red")), Row(text="a bowl")]
+    among = Runtime(tmp_path, threads=1, rows_a_run=3).embed(rows)
+    alone = Runtime(tmp_path, threads=1, rows_a_run=3).embed(rows[::2])
+
+    assert sizes[0] <= 2  # passing by is two copies
+    assert sizes[1] > 40
+    np.testing.assert_allclose(among[::2], alone, rtol=0, atol=1e-6)
