@@ -11,13 +11,13 @@ from typing import Any, Literal, TypeVar, get_args
 
 from .errors import InvalidConfig
 
-Fusion = Literal["gated_token", "late_attention", "modality_experts", "concat", "mean"]
+Fusion = Literal["gated_token", "late_attention", "modality_experts", "concat", "lifted_mean", "mean"]
 Mode = Literal["fixed", "reference"]
 Sees = Literal["both", "text", "image"]
 Stem = Literal["plain", "residual"]
 Weighting = Literal["static", "ema_scale", "uncertainty", "dwa"]
 Objective = Literal["uniecs", "beyond_text", "two_tower", "reference"]
-Augmentation = Literal["mild", "strong"]
+Augmentation = Literal["none", "mild", "strong"]
 Device = Literal["cpu", "cuda"]
 Precision = Literal["float32", "bfloat16"]
 Record = TypeVar("Record")
@@ -159,6 +159,9 @@ class Recipe:
     stage_one: float = 0.0  # share of the steps that align the towers before fusion learns
     patience: int = 0  # validations without a better recall before a run ends; 0 never ends it
     tower_rate: float = 1.0  # times the learning rate, for both towers; 0 leaves them as they came
+    # One step in so many learns all there is. The others learn the query's picture with the
+    # candidate's text alone, the link that needs most passes, at a third of the cost.
+    full_every: int = 1
     parts: int = 1  # of a batch: only one part's activations are held at a time
     augmentation: Augmentation = "mild"
     device: Device = "cpu"
@@ -167,7 +170,7 @@ class Recipe:
     loss: LossConfig = field(default_factory=LossConfig)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "validate_every", "save_every", "threads", "parts"):
+        for name in ("steps", "validate_every", "save_every", "threads", "parts", "full_every"):
             _require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, must be at least 1")
         _require(self.batch >= 2, f"batch is {self.batch}, must be at least 2 (one negative)")
         _require(self.learning_rate > 0, f"learning_rate is {self.learning_rate}, must be over 0")

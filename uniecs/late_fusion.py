@@ -3,6 +3,7 @@
 late_attention     Beyond Text as its authors sketched it: a residual on the text
 modality_experts   one expert a modality and one for their product, weighed by a gate
 concat             both pooled vectors through two linear layers
+lifted_mean        the mean of the sides, each through a layer of its own
 mean               the mean of the real tokens, and of the sides; learns nothing
 
 In every one of them an absent side has weight 0, so a row of one side is that
@@ -100,6 +101,14 @@ class Concat(LateFusion):
         return self.mix(torch.cat([v, t], dim=-1))
 
 
+class LiftedMean(LateFusion):
+    """Both sides count alike, whatever they say."""
+
+    def join(self, v: Tensor, t: Tensor, image: Tokens, text: Tokens) -> Tensor:
+        """See `LateFusion.join`."""
+        return v + t
+
+
 class Mean(nn.Module):
     """Means and nothing else: a pretrained text tower keeps the space it came with."""
 
@@ -123,5 +132,6 @@ LATE_FUSIONS: dict[str, type[nn.Module]] = {
     "late_attention": LateAttention,
     "modality_experts": ModalityExperts,
     "concat": Concat,
+    "lifted_mean": LiftedMean,
     "mean": Mean,
 }

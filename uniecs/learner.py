@@ -25,7 +25,7 @@ from .model import UniECS
 from .objectives import Criterion, Labels
 from .pairs import Batch, Marks, PairTable
 from .schedule import rate_of
-from .views import views
+from .views import lone_views, views
 
 Figures = dict[str, float]
 
@@ -66,18 +66,19 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["times"]
         stage = 1 if step < round(recipe.stage_one * recipe.steps) else 2
+        lone = step % recipe.full_every != 0
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         if self._parts == 1:
-            asked, offered = self._views([query, candidate], step, 0)
-            total, terms = self._loss(asked, offered, marks, stage, step)
+            asked, offered = self._views([query, candidate], step, 0, lone=lone)
+            total, terms = self._loss(asked, offered, marks, stage, step, lone=lone)
             total.backward()
         else:
-            total, terms = self._in_parts([query, candidate], marks, stage, step)
+            total, terms = self._in_parts([query, candidate], marks, stage, step, lone=lone)
         size = torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
         self.optimizer.step()
         figures = {"loss": total.item(), **{name: term.item() for name, term in terms.items()}}
-        if stage == 2:
+        if stage == 2 and not lone:
             figures |= {f"weight_{name}": weight for name, weight in self.criterion.weigher.weights().items()}
         return figures | {"stage": stage, "learning_rate": rate, "gradient": float(size)}
 
@@ -117,16 +118,18 @@ class Learner:
             )
         ]
 
-    def _views(self, batches: list[Batch], step: int, part: int) -> list[Side]:
+    def _views(self, batches: list[Batch], step: int, part: int, *, lone: bool) -> list[Side]:
         recipe = self.recipe
         torch.manual_seed(
             (recipe.seed * 1_000_003 + step) * 1_009 + part if part else recipe.seed * 1_000_003 + step
         )
         with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            if lone:
+                return lone_views(self.model, *batches, augmentation=recipe.augmentation)
             return views(self.model, batches, drop=recipe.modality_dropout, augmentation=recipe.augmentation)
 
     def _loss(
-        self, asked: Side, offered: Side, marks: Marks, stage: int, step: int
+        self, asked: Side, offered: Side, marks: Marks, stage: int, step: int, *, lone: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
         labels = Labels(
             groups=torch.from_numpy(marks.groups).to(self.device),
@@ -134,7 +137,7 @@ class Learner:
             grades=torch.from_numpy(marks.grades).to(self.device),
         )
         codes = getattr(getattr(self.model.fusion, "pool_image", None), "codes", None)
-        total, terms = self.criterion(asked, offered, labels, stage=stage, codes=codes)
+        total, terms = self.criterion(asked, offered, labels, stage=stage, codes=codes, lone=lone)
         if not torch.isfinite(total):
             raise TrainingStopped(
                 f"step {step + 1}: the loss is {total.item()}; "
@@ -143,7 +146,7 @@ class Learner:
         return total, terms
 
     def _in_parts(
-        self, batches: list[Batch], marks: Marks, stage: int, step: int
+        self, batches: list[Batch], marks: Marks, stage: int, step: int, *, lone: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
         rows = len(marks.groups)
         if rows % self._parts:
@@ -155,7 +158,7 @@ class Learner:
 
         def encode(part: int) -> list[Side]:
             rows_of_part = slice(part * width, (part + 1) * width)
-            return self._views([batch.part(rows_of_part) for batch in batches], step, part)
+            return self._views([batch.part(rows_of_part) for batch in batches], step, part, lone=lone)
 
         with torch.no_grad(), _untouched_statistics(self.model):
             seen = torch.stack([_vectors(encode(part)) for part in mine])  # (P, 2, 3, 3, B/N, D)
@@ -163,7 +166,7 @@ class Learner:
         everyones = self.crew.gather(seen).transpose(0, 1).flatten(0, 1)  # (N, 2, 3, 3, B/N, D)
         leaf = everyones.permute(1, 2, 3, 0, 4, 5).flatten(3, 4).detach().requires_grad_()  # (2, 3, 3, B, D)
         asked, offered = (self._side(leaf[at], batch) for at, batch in enumerate(batches))
-        total, terms = self._loss(asked, offered, marks, stage, step)
+        total, terms = self._loss(asked, offered, marks, stage, step, lone=lone)
         total.backward()
         for weight in self.model.parameters():  # of a term on weights alone: everyone has all of it
             if weight.grad is not None:

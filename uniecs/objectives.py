@@ -62,7 +62,14 @@ class Criterion(nn.Module):
         self.scale = nn.Parameter(torch.tensor(2.3026)) if config.objective == "reference" else None
 
     def forward(
-        self, query: Side, candidate: Side, labels: Labels, *, stage: int = 2, codes: Tensor | None = None
+        self,
+        query: Side,
+        candidate: Side,
+        labels: Labels,
+        *,
+        stage: int = 2,
+        codes: Tensor | None = None,
+        lone: bool = False,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its terms.
 
@@ -72,7 +79,11 @@ class Criterion(nn.Module):
             labels: groups, queries and grades.
             stage: in stage one the terms of fusion wait.
             codes: (M, D) the codes of `pool_views`, for their diversity.
+            lone: only the query's picture and the candidate's text are there.
         """
+        if lone:
+            total = self._picture_with_text(query, candidate, labels)
+            return total, {"picture_with_text": total}
         if stage == 1:
             total = align(query, candidate, labels, self.config)
             return total, {"align": total}
@@ -84,6 +95,10 @@ class Criterion(nn.Module):
         if self.config.diversity:
             terms["diversity"] = _diversity(codes, total=query.text.vector)
         return self.weigher.join(terms), terms
+
+    def _picture_with_text(self, query: Side, candidate: Side, labels: Labels) -> Tensor:
+        same, temperature = _same(labels.groups), self.config.temperature_cross
+        return contrast(query.view("v"), candidate.view("t"), same, temperature, self.config)
 
     def _terms(self, query: Side, candidate: Side, labels: Labels) -> dict[str, Tensor]:
         config = self.config

@@ -4,7 +4,7 @@ The towers run once over all sides; fusion runs three times: picture alone, text
 alone, both. In training pictures are augmented and a modality is sometimes hidden.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ def views(
             has_text & (model.config.sees == "text"),
         )
     if model.training:
-        pixels = augment(pixels) if augmentation == "mild" else augment_strongly(pixels)
+        pixels = _AUGMENTATIONS[augmentation](pixels)
     rows = len(pixels)
     image = model.image(pixels, has_image)
     text = model.text(ids, has_text)
@@ -60,6 +60,27 @@ def views(
             Side(image=cut[0], text=cut[1], both=cut[2], has_image=has_image[part], has_text=has_text[part])
         )
     return sides
+
+
+def lone_views(
+    model: UniECS, pictures: Batch, texts: Batch, *, augmentation: Augmentation = "mild"
+) -> list[Side]:
+    """Encode the pictures of one batch and the texts of another, and nothing else of either."""
+    device = model.device
+    sees = model.config.sees
+    has_image = torch.from_numpy(pictures.has_image).to(device) & (sees != "text")
+    has_text = torch.from_numpy(texts.has_text).to(device) & (sees != "image")
+    pixels = torch.from_numpy(pictures.pixels).to(device)
+    if model.training:
+        pixels = _AUGMENTATIONS[augmentation](pixels)
+    image = model.image(pixels, has_image)
+    seen = model.fuse(image, model.absent(len(has_image)), meet=False)
+    text = model.text(torch.from_numpy(texts.ids).to(device), has_text)
+    read = model.fuse(model.absent(len(has_text)), text, meet=False)
+    return [
+        Side(image=seen, text=seen, both=seen, has_image=has_image, has_text=torch.zeros_like(has_image)),
+        Side(image=read, text=read, both=read, has_image=torch.zeros_like(has_text), has_text=has_text),
+    ]
 
 
 def augment(pixels: Tensor) -> Tensor:
@@ -90,6 +111,13 @@ def augment_strongly(pixels: Tensor) -> Tensor:
     grey = planes.mean((1, 2, 3), keepdim=True)
     planes = (planes - grey) * chance(0.7, 1.3, 1, 1, 1) + grey
     return _pixels(planes * chance(0.75, 1.25, 1, 1, 1) * chance(0.92, 1.08, 3, 1, 1))
+
+
+_AUGMENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda pixels: pixels,
+    "mild": augment,
+    "strong": augment_strongly,
+}
 
 
 def _framed(pixels: Tensor, across: Sequence[Tensor], down: Sequence[Tensor]) -> Tensor:

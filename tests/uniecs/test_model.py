@@ -18,6 +18,7 @@ SHAPES = {
     "late_attention": {"fusion": "late_attention"},
     "modality_experts": {"fusion": "modality_experts"},
     "concat": {"fusion": "concat"},
+    "lifted_mean": {"fusion": "lifted_mean"},
     "mean": {"fusion": "mean"},
     "residual stem, four views": {"stem": "residual", "pool_views": 4},
     "shortcut": {"shortcut": True},

@@ -10,6 +10,11 @@ torch = pytest.importorskip("torch")
 
 from uniecs.config import LossConfig, ModelConfig, Recipe  # noqa: E402 - after the skip
 from uniecs.errors import InvalidRows, TrainingStopped  # noqa: E402
+from uniecs.fusion import Fused, Tokens  # noqa: E402
+from uniecs.learner import Learner  # noqa: E402
+from uniecs.model import UniECS  # noqa: E402
+from uniecs.pairs import PairTable  # noqa: E402
+from uniecs.rows import read_pairs  # noqa: E402
 from uniecs.runtime import Row, Runtime  # noqa: E402
 from uniecs.train import Silent, train  # noqa: E402
 
@@ -127,3 +132,26 @@ def test_stage_one_aligns_before_fusion_learns(
     assert {"align"} == {name for name in log[0] if name in ("align", "fused")}
     assert {"align", "fused"} == {name for name in log[5] if name in ("align", "fused")}
     assert log[3]["learning_rate"] > log[2]["learning_rate"]
+
+
+def test_most_steps_may_learn_the_picture_with_the_text_and_nothing_else(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No other side is encoded and nothing meets; in parts it is the same."""
+    meetings: list[tuple[int, bool]] = []
+    fuse = UniECS.fuse
+
+    def counted(model: UniECS, image: Tokens, text: Tokens, *, meet: bool = True) -> Fused:
+        meetings.append((len(image.present), bool((image.present & text.present).any())))
+        return fuse(model, image, text, meet=meet)
+
+    monkeypatch.setattr(UniECS, "fuse", counted)
+    learner = Learner(replace(recipe, full_every=3))
+    pairs = PairTable(read_pairs(recipe.pairs), recipe.model)
+    figures = [learner.step(pairs, step) for step in range(4)]
+
+    full, lone = [(16, False), (16, False), (16, True)], [(8, False), (8, False)]
+    assert [*full, *lone, *lone, *full] == meetings
+    assert [1, 0, 0, 1] == [int("cmal" in each) for each in figures]
+    assert figures[1]["loss"] == figures[1]["picture_with_text"] > 0
+    assert "picture_with_text" in Learner(replace(recipe, full_every=3, parts=2)).step(pairs, 1)
