@@ -1,19 +1,22 @@
 """What each part of the encoder is worth: one table, every row trained alike.
 
     python -m benchmarks.ablations [--work .demo/ablations] [--set shop] [--only uniecs --only no-imcl]
+    python -m benchmarks.ablations --set grocery --set grocery-vague --towers CHECKPOINT --steps 150
 
 Trains every variant on the rendered shop and, where it is there, on the grocery
-store's photos, with the same steps, batches and seed, and judges it on held-out
+store's photos, with the same steps, batches and seeds, and judges it on held-out
 pairs: nine scenarios, pessimistic ties, differences to UniECS with paired
-bootstrap intervals over queries. A stopped run goes on with the same command: what is
-done is kept in the work folder, under a name that changes with the recipe.
+bootstrap intervals over groups. In `grocery-vague` one side of many queries says
+little (`benchmarks.vague`). With `--towers` all rows share towers that none changes.
+A stopped run goes on with the same command: what is done is kept in the work
+folder, under a name that changes with the recipe and the towers.
 """
 
 import hashlib
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +25,9 @@ import numpy as np
 import torch
 import typer
 
-from benchmarks.ablation_rows import VARIANTS, Variant, recipe_of
+from benchmarks.ablation_rows import VARIANTS, Variant, recipe_of, with_towers
+from benchmarks.ablation_towers import SharedTowers
+from benchmarks.vague import write_vague
 from demo.pairs import make_pairs
 from demo.shop import render_shop
 from uniecs.checkpoint import load_checkpoint, save_checkpoint
@@ -38,11 +43,16 @@ SHOP_SEED = 101
 SEED = 7
 SAVE_EVERY = 50
 NO_MATTER = {"pairs", "threads", "save_every"}
-SETS = {"shop": "validation-shop-photos", "grocery": "validation-grocery"}
+SETS = {
+    "shop": "validation-shop-photos",
+    "grocery": "validation-grocery",
+    "grocery-vague": "validation-grocery-vague",
+}
 OTHER_SETS = ("luma:", "grocery:", "abt:")  # how their groups begin
 
 
 def main(
+    *,
     work: Annotated[Path, typer.Option(help="data, checkpoints and results are kept here")] = Path(
         ".demo/ablations"
     ),
@@ -52,7 +62,9 @@ def main(
     products: Annotated[int, typer.Option(help="of the rendered shop; one in twenty is a query")] = 6_000,
     steps: Annotated[int, typer.Option(help="optimiser steps of every row")] = 400,
     threads: Annotated[int, typer.Option(help="of torch")] = 1,
-    on: Annotated[list[str] | None, typer.Option("--set", help="shop, grocery; both if not said")] = None,
+    on: Annotated[list[str] | None, typer.Option("--set", help="by name; all if not said")] = None,
+    seeds: Annotated[list[int] | None, typer.Option("--seed", help="of every row")] = None,
+    towers: Annotated[Path | None, typer.Option(help="a checkpoint whose towers all rows share")] = None,
     only: Annotated[list[str] | None, typer.Option(help="names of rows; all if not said")] = None,
     table: Annotated[bool, typer.Option(help="only print what is there")] = False,
 ) -> None:
@@ -63,22 +75,24 @@ def main(
         if name not in files:
             print(f"\n{name}: not there ({shared_data} has no such set)")
             continue
-        found = {}
-        bench = _Bench(name, files[name])
-        for variant in VARIANTS:
-            if not only or variant.name in only or variant.name == "uniecs":
-                recipe = recipe_of(variant, pairs=files[name][0], steps=steps, seed=SEED, threads=threads)
-                result = bench.result(variant, recipe, may_train=not table)
-                if result is not None:
-                    found[variant.name] = result
+        found: dict[str, list[dict[str, Any]]] = {}
+        bench = _Bench(name, files[name], SharedTowers(towers) if towers else None)
+        for seed in seeds or [SEED]:
+            for variant in VARIANTS:
+                if not only or variant.name in only or variant.name == "uniecs":
+                    recipe = recipe_of(variant, pairs=files[name][0], steps=steps, seed=seed, threads=threads)
+                    recipe = with_towers(recipe) if towers else recipe
+                    result = bench.result(variant, recipe, may_train=not table)
+                    if result is not None:
+                        found.setdefault(variant.name, []).append(result)
         _print(name, steps, found)
 
 
 class _Bench:
     """One set: its pairs are read once for all variants that see pictures alike."""
 
-    def __init__(self, name: str, files: tuple[Path, Path]) -> None:
-        self.name = name
+    def __init__(self, name: str, files: tuple[Path, Path], towers: SharedTowers | None) -> None:
+        self.name, self.towers = name, towers
         self.train_file, held_out = files
         self.held_out = read_pairs(held_out)
         self.results = self.train_file.parent.parent / "results" / name  # beside the data they are of
@@ -86,7 +100,7 @@ class _Bench:
 
     def result(self, variant: Variant, recipe: Recipe, *, may_train: bool) -> dict[str, Any] | None:
         """Return what the variant found, from the folder or by training it now."""
-        file = self.results / f"{variant.name}-{_key(recipe)}.json"
+        file = self.results / f"{variant.name}-{_key(recipe, self.towers)}.json"
         if file.is_file():
             return dict(json.loads(file.read_text(encoding="utf-8")))
         if not may_train:
@@ -107,6 +121,8 @@ class _Bench:
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
         learner, step, spent = Learner(recipe), 0, 0.0
+        if self.towers:
+            self.towers.put_into(learner.model)
         if checkpoint.is_file():
             step, states = load_checkpoint(checkpoint, recipe=recipe)
             learner.restore(states)
@@ -130,7 +146,7 @@ class _Bench:
         return self._tables[key]
 
 
-def _key(recipe: Recipe) -> str:
+def _key(recipe: Recipe, towers: SharedTowers | None) -> str:
     """Name a recipe by what it says beyond the defaults: a new option leaves old names alone."""
 
     def said(record: Any) -> dict[str, Any]:
@@ -140,7 +156,8 @@ def _key(recipe: Recipe) -> str:
             if (value := getattr(record, each.name)) != each.default and each.name not in NO_MATTER
         }
 
-    return hashlib.sha256(json.dumps(said(recipe), sort_keys=True).encode()).hexdigest()[:8]
+    name = json.dumps(said(recipe), sort_keys=True) + (towers.digest if towers else "")
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
 def _judged(judge: Judge, learner: Learner) -> list[Judged]:
@@ -165,6 +182,10 @@ def _data(work: Path, shared_data: Path, products: int) -> dict[str, tuple[Path,
             text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
             (folder / "pairs" / f"train-{name}.jsonl").write_text(text, encoding="utf-8")
         (folder / "done").touch()
+    for file in ("train-grocery", "validation-grocery"):
+        plain = folder / "pairs" / f"{file}.jsonl"
+        if plain.is_file():
+            write_vague(plain, folder / "pairs" / f"{file}-vague.jsonl")
     files = {
         name: (folder / "pairs" / f"train-{name}.jsonl", folder / "pairs" / f"{held_out}.jsonl")
         for name, held_out in SETS.items()
@@ -183,17 +204,18 @@ def _plain(judged: Judged) -> dict[str, Any]:
     }
 
 
-def _read(result: dict[str, Any]) -> list[Judged]:
+def _read(results: Sequence[dict[str, Any]]) -> list[Judged]:
+    """Put the runs of all seeds together: a query counts once for each."""
     return [
         Judged(
-            query=each["query"],
-            candidate=each["candidate"],
-            gallery=each["gallery"],
-            ranks=np.array(each["ranks"], dtype=np.int64),
-            ndcg=np.array(each["ndcg"]),
-            units=tuple(each["units"]),
+            query=runs[0]["query"],
+            candidate=runs[0]["candidate"],
+            gallery=runs[0]["gallery"],
+            ranks=np.concatenate([np.array(each["ranks"], dtype=np.int64) for each in runs]),
+            ndcg=np.concatenate([np.array(each["ndcg"]) for each in runs]),
+            units=tuple(unit for each in runs for unit in each["units"]),
         )
-        for each in result["scenarios"]
+        for runs in zip(*(result["scenarios"] for result in results), strict=True)
     ]
 
 
@@ -201,43 +223,46 @@ def _mean(judged: list[Judged], at: int) -> float:
     return float(np.mean([each.hits(at).mean() for each in judged if each.candidate in FORMS]))
 
 
-def _print(name: str, steps: int, found: dict[str, dict[str, Any]]) -> None:
+def _print(name: str, steps: int, found: dict[str, list[dict[str, Any]]]) -> None:
     if "uniecs" not in found:
         return
-    judged = {variant: _read(result) for variant, result in found.items()}
-    ours = judged["uniecs"]
+    ours = _read(found["uniecs"][:1])
     sizes = max(len(each.ranks) for each in ours), max(each.gallery for each in ours)
     print(f"\n## {name}: {steps} steps each, {sizes[0]} queries, gallery of {sizes[1]}\n")
     print(
-        "| row | mean of nine R@1 | minus UniECS, 95% | R@10 | minus UniECS, 95% | text to both |"
-        " image to text | image to both | mixed gallery | CPU s |"
+        "| row | seeds | mean of nine R@1 | minus UniECS, 95% | R@10 | minus UniECS, 95% | text to both |"
+        " image to text | both to text | both to both | same, minus UniECS, 95% | mixed gallery | CPU s |"
     )
-    print("| --- |" + " --- |" * 9)
+    print("| --- |" + " --- |" * 12)
     for variant in VARIANTS:
-        if variant.name in judged:
-            print("| " + " | ".join(_cells(variant, judged[variant.name], ours, found[variant.name])) + " |")
+        runs = found.get(variant.name, [])
+        if runs:  # against UniECS of the same seeds
+            cells = _cells(variant, _read(runs), _read(found["uniecs"][: len(runs)]), runs)
+            print("| " + " | ".join(cells) + " |")
 
 
-def _cells(variant: Variant, mine: list[Judged], ours: list[Judged], result: dict[str, Any]) -> Iterator[str]:
+def _cells(
+    variant: Variant, mine: list[Judged], ours: list[Judged], runs: Sequence[dict[str, Any]]
+) -> Iterator[str]:
     yield variant.label
+    yield f"{len(runs)}"
     for at in (1, 10):
         yield f"{_mean(mine, at):.3f}"
-        low, high = mean_recall_interval(mine, at=at, minus=ours)
-        yield (
-            ""
-            if variant.name == "uniecs"
-            else f"{_mean(mine, at) - _mean(ours, at):+.3f} [{low:+.3f}, {high:+.3f}]"
-        )
-    for asked, offered in (("text", "both"), ("image", "text"), ("image", "both")):
-        yield f"{_one(mine, asked, offered):.3f}"
+        yield _gap(mine, ours, at)
+    for asked, offered in (("text", "both"), ("image", "text"), ("both", "text"), ("both", "both")):
+        yield f"{_mean(_one(mine, asked, offered), 1):.3f}"
+    yield _gap(_one(mine, "both", "both"), _one(ours, "both", "both"), 1)
     yield f"{np.mean([each.hits(10).mean() for each in mine if each.candidate not in FORMS]):.3f}"
-    yield f"{math.ceil(result['seconds'])}"
+    yield f"{math.ceil(sum(result['seconds'] for result in runs) / len(runs))}"
 
 
-def _one(judged: list[Judged], asked: str, offered: str) -> float:
-    return next(
-        float(each.hits(1).mean()) for each in judged if (each.query, each.candidate) == (asked, offered)
-    )
+def _gap(mine: list[Judged], ours: list[Judged], at: int) -> str:
+    low, high = mean_recall_interval(mine, at=at, minus=ours)
+    return f"{_mean(mine, at) - _mean(ours, at):+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def _one(judged: list[Judged], asked: str, offered: str) -> list[Judged]:
+    return [each for each in judged if (each.query, each.candidate) == (asked, offered)]
 
 
 if __name__ == "__main__":
