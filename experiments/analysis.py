@@ -104,6 +104,7 @@ def analyse(
             "pocock_bar": _bar_by_time(experiment, aggregates, "Pocock"),
         },
         "verdict": asdict(verdicts[winner]) | {"treatment": winner},
+        "verdicts": [asdict(said) | {"treatment": name} for name, said in verdicts.items()],
         "sample_ratio": {"p_value": sample_ratio.figures["p_value"], "ok": sample_ratio.status == "ok"},
         "checks": [asdict(check) for check in checks],
         "comparisons": [

@@ -249,3 +249,6 @@ def test_of_two_treatments_the_one_that_gained_is_named(experiment: Experiment, 
         max(ctr["idle"]["p_value"], ctr["treatment"]["p_adjusted"])
     )
     assert "treatment</th>" in render(result)
+    assert "All this is of treatment against control." in render(result)
+    assert "And idle: Stop: the planned time is over and no gain is shown." in render(result)
+    assert {"treatment": "ship", "idle": "stop"} == {it["treatment"]: it["word"] for it in result["verdicts"]}
