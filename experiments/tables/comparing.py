@@ -91,7 +91,10 @@ def compare_scan(
     whole = [
         _Pair(scan, formula, (control, treatment), alpha) for treatment in treatments for formula in formulas
     ]
-    found = _corrected([pair.compare() for pair in whole], "holm")
+    found = [pair.compare() for pair in whole]
+    found = [
+        replace(it, p_adjusted=value) for it, value in zip(found, _corrected(found, "holm"), strict=True)
+    ]
     cut = [
         (segment, value, _Pair(scan, formula, (control, treatment), alpha, segment, value))
         for segment in segments
@@ -100,7 +103,7 @@ def compare_scan(
         for formula in formulas
         if formula.kind != "quantile"
     ]
-    in_segments = _corrected([pair.compare() for _, _, pair in cut], "fdr_bh")
+    in_segments = [pair.compare() for _, _, pair in cut]
     checks = check_table(scan, formulas, shares, found, unit=unit)
     ratio = next(check for check in checks if check.name == "sample_ratio")
     return {
@@ -110,8 +113,10 @@ def compare_scan(
         **_verdict(checks, found, formulas, alpha),
         "checks": [asdict(check) for check in checks],
         "segments": [
-            {"segment": segment, "value": value} | it.as_row() | pair.beside()
-            for it, (segment, value, pair) in zip(in_segments, cut, strict=True)
+            {"segment": segment, "value": value} | it.as_row() | {"p_adjusted": adjusted} | pair.beside()
+            for it, adjusted, (segment, value, pair) in zip(
+                in_segments, _corrected(in_segments, "fdr_bh"), cut, strict=True
+            )
         ],
         "caps": dict(scan.caps),
         "units": dict(scan.units),
@@ -248,14 +253,15 @@ _MEAN = _Columns(name="y", title="", role="primary", numerator="y")
 _RATIO = _Columns(name="y", title="", role="primary", numerator="y", denominator="d")
 
 
-def _corrected(found: Sequence[Comparison], method: Literal["holm", "fdr_bh"]) -> list[Comparison]:
+def _corrected(found: Sequence[Comparison], method: Literal["holm", "fdr_bh"]) -> list[float | None]:
+    """The corrected p-value of each that has one."""
+    corrected: list[float | None] = [None] * len(found)
     family = [i for i, it in enumerate(found) if it.p_value is not None]
-    corrected = list(found)
     if family:
         values = np.array([found[i].p_value for i in family], dtype=float)
         adjusted = holm(values) if method == "holm" else stats.false_discovery_control(values)
-        for i, value in zip(family, adjusted, strict=True):
-            corrected[i] = replace(found[i], p_adjusted=float(value))
+        for i, value in zip(family, adjusted.tolist(), strict=True):
+            corrected[i] = value
     return corrected
 
 
