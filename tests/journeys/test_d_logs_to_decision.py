@@ -63,7 +63,8 @@ def test_a_shop_without_kafka_gets_the_same_page(tmp_path: Path) -> None:
         else:
             workers[number % 2].happened(event)
     for worker in workers:
-        worker.close()
+        worker.close(timeout_s=60)
+    assert [0, 0] == [worker.dropped for worker in workers]
 
     reader = InMemoryTopicReader(topics, ["search-exposures", "search-outcomes"])
     sources = {

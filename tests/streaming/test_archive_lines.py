@@ -300,8 +300,9 @@ def test_an_archiver_that_is_killed_beside_running_workers_doubles_nothing(tmp_p
             killed.send_signal(signal.SIGKILL)
             killed.wait()
     for worker in workers:
-        worker.close()
+        worker.close(timeout_s=60)
 
+    assert [0, 0] == [worker.dropped for worker in workers]
     assert 0 == programs.run("archive", "--from", "events", "--until-caught-up").returncode
     assert len(list((tmp_path / "events").glob("*.jsonl"))) > 2, "they were rotated"
     assert Counter(f"e{n}" for n in range(1, sent + 1)) == Counter(archived(logs))
