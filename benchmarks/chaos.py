@@ -104,7 +104,7 @@ class Land:
         self.truth = Truth(products=products, seed=seed)
         self.counts: Counter[str] = Counter()
         self._folder = folder
-        self._milvus_port = free_port()
+        self._milvus_port = 0  # chosen at its first start: until then another may take it
         self._milvus: Server | Process | None = None
         self._consumers: dict[str, Process] = {}
         self.broker = LocalBroker(folder / "kafka")
@@ -129,6 +129,7 @@ class Land:
 
     def start_milvus(self) -> None:
         """Start the vector database, on the data it had."""
+        self._milvus_port = self._milvus_port or free_port()
         if self._real_milvus:
             from tests.product_index.real_milvus import start_real_milvus
 
