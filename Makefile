@@ -21,7 +21,7 @@ demo: $(INSTALLED) ## Walk the four journeys and write a weekly report (DEMO_CAT
 	@$(BIN)/python -m demo
 
 console: $(INSTALLED) ## After the demo: search its shop with and without UniECS, in a browser
-	@CATALOGUE=$${CATALOGUE:-.demo/shop} PICTURE_ROOT=$${PICTURE_ROOT:-.demo/shop:.demo/pictures} $(BIN)/python -m recall_plugin console
+	@exec env CATALOGUE=$${CATALOGUE:-.demo/shop} PICTURE_ROOT=$${PICTURE_ROOT:-.demo/shop:.demo/pictures} $(BIN)/python -m recall_plugin console
 
 train: $(INSTALLED) ## Make the demo's encoder again (about half an hour on two cores)
 	@$(BIN)/python -m demo train
