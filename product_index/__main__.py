@@ -95,7 +95,7 @@ def catalogue(
     for field, column in columns.fields.items():
         table.add_row(field, column)
     for field, names in (
-        ("pictures", columns.pictures), ("attributes", columns.attributes), ("ignored", columns.ignored)
+        ("pictures", columns.pictures), ("more attributes", columns.attributes), ("ignored", columns.ignored)
     ):  # fmt: skip
         table.add_row(field, ", ".join(names) or "-")
     out.print(table)

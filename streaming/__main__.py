@@ -33,6 +33,8 @@ from .settings import Settings, read_settings
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 errors = Console(stderr=True)
 
+STATUS_PATIENCE_MS = 3_000  # a person waits for the answer
+
 
 @app.command()
 def consume(
@@ -104,7 +106,8 @@ def status(
         (settings.archive_group, [settings.exposures_topic, settings.outcomes_topic]),
         (_replay_group(settings), [settings.changes_topic + SUFFIX]),
     ]
-    paces = build.group_paces(settings.connection(), asked, over_s=over_s)
+    impatient = {**settings.connection(), "bootstrap_timeout_ms": STATUS_PATIENCE_MS}
+    paces = build.group_paces(impatient, asked, over_s=over_s)
     for group, pace in list(paces.items())[:2]:
         print("\n".join(pace.lines(group)))
     print(f"dead letters not replayed: {paces[_replay_group(settings)].behind}")
