@@ -13,8 +13,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from experiments import json_lines_log
 from experiments.errors import InvalidEvent
+from experiments.events import json_lines_log
 from experiments.events.event_ring import Delivery, EventRing, Line
 from experiments.events.json_lines_log import JsonLinesEventLog, finish_left_open
 from experiments.exposure import (

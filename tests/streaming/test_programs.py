@@ -124,6 +124,7 @@ def test_a_consumer_that_is_killed_leaves_the_index_as_if_it_had_not_been(
         programs.wait_for(lambda: behind() < 120)
         killed.send_signal(signal.SIGKILL)
         killed.wait()
+    written = store.fingerprints(ids)  # the others are new to the next one, whatever their version
     programs.run("publish", "-", told=b"\n".join([*second, *priced, *removed]))
     programs.run("publish", "-", "--as-is", told=b"\n".join([*stale, b'{"product_id": "p-1"}']))
     arguments = ("consume", "--freshness-log", "freshness.jsonl", "--metrics-port", "0")
@@ -133,7 +134,7 @@ def test_a_consumer_that_is_killed_leaves_the_index_as_if_it_had_not_been(
         with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as healthy:
             assert 200 == healthy.status
         fresh = programs.run("status", "--metrics-port", port, "--over-s", "0.2").stdout.decode()
-        assert "  scalar: 20 changes, half within" in fresh
+        assert re.search(r"  scalar: \d+ changes, half within", fresh)
         told_to_stop.send_signal(signal.SIGTERM)
         assert 0 == told_to_stop.wait(TIMEOUT_S), (programs.folder / "log").read_text()[-3000:]
 
@@ -147,11 +148,9 @@ def test_a_consumer_that_is_killed_leaves_the_index_as_if_it_had_not_been(
     classes = {
         outcome: len(times) for outcome, times in read_freshness(programs.folder / "freshness.jsonl").items()
     }
-    assert {"text": 40, "scalar": 20, "delete": 20, "poison": 1} == {
-        outcome: count
-        for outcome, count in classes.items()
-        if outcome in {"text", "scalar", "delete", "poison"}
-    }
+    assert (20, 1) == (classes["delete"], classes["poison"])
+    assert sum(one in written for one in ids[:40]) <= classes.get("text", 0) <= 40
+    assert sum(one in written for one in ids[40:60]) <= classes.get("scalar", 0) <= 20
     status = programs.run("status").stdout.decode()
     assert f"{programs.environment['CONSUMER_GROUP']}: 0 messages behind" in status
     assert "dead letters not replayed: 1" in status
