@@ -199,6 +199,7 @@ class KafkaChangeLog:
 
     def close(self) -> None:
         """Leave the group at once, so that others need not wait for the session's end."""
+        self._working = lambda: False  # whoever closes has ended
         with translated("leaving the group"):
             self._client.close(autocommit=False, timeout_ms=COMMIT_TIMEOUT_MS)
 
