@@ -7,12 +7,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from experiments.definition import Experiment
 from experiments.errors import InvalidData
 from experiments.metrics import Aggregates
+from experiments.scan.unit_query import ARMS
 from experiments.warehouse import collect
 from tests.experiments.logs import exposure, outcome, shop, write_archive
 
@@ -278,3 +281,24 @@ def test_a_window_without_exposures_says_what_the_logs_hold(experiment: Experime
         collect(experiment, logs)
     with pytest.raises(InvalidData, match="no exposure of experiment 'other'"):
         collect(replace(experiment, name="other"), logs)
+
+
+def test_latencies_are_told_as_numpy_tells_them_without_holding_every_search() -> None:
+    """From how often each hundredth of a millisecond occurs; a hundred million searches do not fit in memory."""
+    draws = np.random.default_rng(7)
+    latencies = [
+        None if n % 9 == 0 else round(float(ms), 2) for n, ms in enumerate(draws.lognormal(3, 1, 501))
+    ]
+    with duckdb.connect() as connection:
+        connection.execute(
+            "CREATE TABLE unit AS SELECT 'u' AS unit_id, 'treatment' AS variant, false AS crossed"
+        )
+        connection.execute("CREATE TABLE search (unit_id VARCHAR, latency_ms DOUBLE, triggered BOOLEAN)")
+        connection.executemany(
+            "INSERT INTO search VALUES ('u', ?, ?)", [(ms, n % 4 == 0) for n, ms in enumerate(latencies)]
+        )
+        ((variant, half, most, triggered),) = connection.execute(ARMS).fetchall()
+
+    known = [ms for ms in latencies if ms is not None]
+    assert ("treatment", 126 / 501) == (variant, triggered)
+    assert (half, most) == pytest.approx((np.quantile(known, 0.5), np.quantile(known, 0.95)))
