@@ -284,7 +284,7 @@ def test_a_window_without_exposures_says_what_the_logs_hold(experiment: Experime
 
 
 def test_latencies_are_told_as_numpy_tells_them_without_holding_every_search() -> None:
-    """From how often each hundredth of a millisecond occurs; a hundred million searches do not fit in memory."""
+    """From how often each hundredth of a millisecond occurs; all of them do not fit in memory."""
     draws = np.random.default_rng(7)
     latencies = [
         None if n % 9 == 0 else round(float(ms), 2) for n, ms in enumerate(draws.lognormal(3, 1, 501))
