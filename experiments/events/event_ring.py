@@ -25,6 +25,10 @@ log = structlog.get_logger()
 CAPACITY = 10_000
 # What is encoded and waits may take so much memory: a page of 20 has about 2 kB.
 MAX_BYTES = 64 * 1024 * 1024
+# Encoding holds the interpreter: done at a stretch, it made one request of a hundred wait a millisecond.
+# A breath after each event lets a request through, unless so many wait that there is no time for it.
+BREATH_S = 50e-6
+UNHURRIED = 500
 LINGER_S = 0.05
 RETRY_S = 1.0
 BATCH = 500
@@ -187,6 +191,8 @@ class EventRing:
                 continue
             self._encoded.append(line)
             self._bytes += len(line.value)
+            if len(self._raw) < UNHURRIED and self._give_up_at is None:
+                time.sleep(BREATH_S)
             while len(self._encoded) > self._capacity or self._bytes > self._max_bytes:
                 self._bytes -= len(self._encoded.popleft().value)
                 self._count_as_lost(1)
