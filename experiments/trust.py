@@ -53,6 +53,37 @@ def sample_ratio(counts: Mapping[str, int], shares: Mapping[str, float]) -> floa
     return float(stats.chisquare(observed, [total * share for share in shares.values()]).pvalue)
 
 
+def check_sample_ratio(
+    units: Mapping[str, int], shares: Mapping[str, float], *, who: str = "Units", lost: str
+) -> Check:
+    """Whether units fell to variants as planned.
+
+    Args:
+        units: how many, by variant; one that is not named has none.
+        shares: planned, by variant.
+        who: the units, as the sentence begins.
+        lost: what may be lacking where they did not, as `logs` or `rows`.
+    """
+    p_value = sample_ratio(units, shares)
+    ok = p_value >= SAMPLE_RATIO_ALPHA
+    counts = {name: units.get(name, 0) for name in shares}
+    total = sum(counts.values())
+    found = ", ".join(
+        f"{name} {count:,} ({count / total if total else 0:.2%}, planned {shares[name]:.2%})"
+        for name, count in counts.items()
+    )
+    answer = (
+        "As planned" if ok else f"Not as planned: find out why (lost {lost}, crashes, bots) before reading on"
+    )
+    return Check(
+        name="sample_ratio",
+        title="Sample ratio",
+        status="ok" if ok else "fail",
+        sentence=f"{who}: {found}. {answer} (p = {p_value:.3g}).",
+        figures={"p_value": p_value, **{f"units_{name}": count for name, count in counts.items()}},
+    )
+
+
 def check_everything(experiment: Experiment, aggregates: Aggregates) -> list[Check]:
     """All checks, the gravest first."""
     return [
@@ -94,24 +125,11 @@ def check_plan(held: Held) -> Check:
 
 
 def _sample_ratio(experiment: Experiment, aggregates: Aggregates) -> Check:
-    units = {arm.variant: arm.units for arm in aggregates.arms}
-    shares = {variant.name: variant.share for variant in experiment.variants}
-    p_value = sample_ratio(units, shares)
-    ok = p_value >= SAMPLE_RATIO_ALPHA
-    total = sum(units.values())
-    found = ", ".join(
-        f"{name} {units[name]:,} ({units[name] / total if total else 0:.2%}, planned {share:.2%})"
-        for name, share in shares.items()
-    )
-    answer = (
-        "As planned" if ok else "Not as planned: find out why (lost logs, crashes, bots) before reading on"
-    )
-    return Check(
-        name="sample_ratio",
-        title="Sample ratio",
-        status="ok" if ok else "fail",
-        sentence=f"{experiment.unit.capitalize()}s served: {found}. {answer} (p = {p_value:.3g}).",
-        figures={"p_value": p_value, **{f"units_{name}": count for name, count in units.items()}},
+    return check_sample_ratio(
+        {arm.variant: arm.units for arm in aggregates.arms},
+        {variant.name: variant.share for variant in experiment.variants},
+        who=f"{experiment.unit.capitalize()}s served",
+        lost="logs",
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from scipy import stats
 
 from experiments.inference import Comparison
-from experiments.trust import CROSSED_LIMIT, SAMPLE_RATIO_ALPHA, Check, sample_ratio
+from experiments.trust import CROSSED_LIMIT, SAMPLE_RATIO_ALPHA, Check, check_sample_ratio
 from experiments.trust_numbers import Spread, check_balance, check_influence, check_skewness, check_twyman
 
 from .formula import Formula
@@ -26,7 +26,7 @@ def check_table(
 ) -> list[Check]:
     """All checks of a table, the gravest first."""
     return [
-        _sample_ratio(scan, shares),
+        check_sample_ratio(scan.units, shares, lost="rows"),
         _rows_left_out(scan, unit),
         _missing(scan, formulas),
         _balance(scan, formulas, list(shares)),
@@ -34,26 +34,6 @@ def check_table(
         _influence(scan, found),
         check_twyman(found),
     ]
-
-
-def _sample_ratio(scan: TableScan, shares: Mapping[str, float]) -> Check:
-    p_value = sample_ratio(scan.units, shares)
-    ok = p_value >= SAMPLE_RATIO_ALPHA
-    total = sum(scan.units.values())
-    counted = ", ".join(
-        f"{name} {scan.units.get(name, 0):,} ({scan.units.get(name, 0) / total:.2%}, planned {share:.2%})"
-        for name, share in shares.items()
-    )
-    answer = (
-        "As planned" if ok else "Not as planned: find out why (lost rows, crashes, bots) before reading on"
-    )
-    return Check(
-        name="sample_ratio",
-        title="Sample ratio",
-        status="ok" if ok else "fail",
-        sentence=f"Units: {counted}. {answer} (p = {p_value:.3g}).",
-        figures={"p_value": p_value},
-    )
 
 
 def _rows_left_out(scan: TableScan, unit: str | None) -> Check:
