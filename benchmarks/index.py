@@ -2,6 +2,7 @@
 
     python -m benchmarks.index                     # milvus-lite 20k, a real Milvus 50k
     python -m benchmarks.index --lite 20000,50000 --real 50000,100000,200000 --out index.json
+    python -m benchmarks.index --lite "" --real 1000000 --questions 200   # 8 GB; nearly all of it loading
 
 Vectors lie in clusters, as products do: on random directions every approximate
 index looks bad. Each store is asked through the adapter and, the same questions
@@ -15,21 +16,18 @@ is cut off keeps it.
 """
 
 import argparse
-import json
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.index_lines import Line, growth, keep, line, ratio, table
 from product_index.milvus import MilvusVectorDatabase, MilvusVectorStore
 from product_index.vector_store import CollectionSpec, Filter, Fingerprint, ProductVector
 
@@ -37,31 +35,14 @@ Vectors = NDArray[np.float32]
 
 DIMENSION = 256
 LIMIT = 100
-PARTS = 10
 # About as many clusters as a shop of this size has kinds of goods.
 ROWS_PER_CLUSTER = 100
 SPEC = CollectionSpec(dimension=DIMENSION, model_id="benchmark", preprocess_version="1")
 STORES = {"lite": "milvus-lite, FLAT", "real": "Milvus 2.3.5, HNSW"}
 # One product of fifty is of this brand.
-RARE = Filter(brand="rare")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One row of the table."""
-
-    store: str
-    how: str
-    rows: int
-    load_rows_per_s: float | None
-    p50_ms: float
-    p99_ms: float
-    recall: float
-    recall_filtered: float | None = None
-    of_bare: float | None = None
-    of_bare_spread: tuple[float, float] | None = None
-    memory_mb_per_million: float | None = None
-    disk_mb_per_million: float | None = None
+RARE, RARE_EVERY = Filter(brand="rare"), 50
+# For one request, and twelve times that for an index: a million rows on a busy machine.
+TIMEOUT_S = 300.0
 
 
 def clustered(rows: int, *, seed: int = 7) -> Vectors:
@@ -97,17 +78,20 @@ def row(number: int, vector: Vectors) -> ProductVector:
         ),
         title=f"product number {number}",
         category=f"category {number % 40}",
-        brand="rare" if number % 50 == 0 else "common",
+        brand="rare" if number % RARE_EVERY == 0 else "common",
         price=float(number % 500),
     )  # fmt: skip
 
 
-def exact(vectors: Vectors, asked: Vectors, allowed: NDArray[np.int64]) -> list[set[str]]:
-    """The nearest, by looking at all of them."""
-    scores = asked @ vectors[allowed].T
+def exact(vectors: Vectors, asked: Vectors, *, every: int = 1) -> list[set[str]]:
+    """The nearest among each so-manieth, by looking at all of them; eight questions at a time, for memory."""
+    allowed, found = vectors[::every], list[set[str]]()
     count = min(LIMIT, len(allowed))
-    nearest = np.argpartition(-scores, count - 1, axis=1)[:, :count]
-    return [{f"p{allowed[place]:08}" for place in line} for line in nearest]
+    for start in range(0, len(asked), 8):
+        scores = asked[start : start + 8] @ allowed.T
+        nearest = np.argpartition(-scores, count - 1, axis=1)[:, :count]
+        found += [{f"p{place * every:08}" for place in line} for line in nearest]
+    return found
 
 
 def recall(found: list[list[str]], truth: list[set[str]]) -> float:
@@ -115,6 +99,11 @@ def recall(found: list[list[str]], truth: list[set[str]]) -> float:
     return float(
         np.mean([len(set(ours) & right) / len(right) for ours, right in zip(found, truth, strict=True)])
     )
+
+
+def say(what: str) -> None:
+    """Tell what goes on, and since when: a million rows are a long wait."""
+    print(f"{datetime.now(UTC):%H:%M:%S} {what}", flush=True)
 
 
 def timed(ask: Callable[[Vectors], list[str]], asked: Vectors) -> tuple[list[list[str]], NDArray[np.float64]]:
@@ -125,12 +114,6 @@ def timed(ask: Callable[[Vectors], list[str]], asked: Vectors) -> tuple[list[lis
         found.append(ask(vector))
         waits.append((time.perf_counter() - began) * 1000)
     return found, np.array(waits)
-
-
-def line(store: str, how: str, rows: int, waits: NDArray[np.float64], **fields: Any) -> Line:
-    """A row of the table out of raw waits."""
-    p50, p99 = (round(float(np.percentile(waits, at)), 2) for at in (50, 99))
-    return Line(store=store, how=how, rows=rows, p50_ms=p50, p99_ms=p99, **fields)
 
 
 def bare_search(store: MilvusVectorStore, vector: Vectors) -> list[str]:
@@ -163,41 +146,41 @@ def disk_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def ratio(ours: NDArray[np.float64], bare: NDArray[np.float64]) -> dict[str, Any]:
-    """Ours over bare at the median, and the least and most of ten parts; the questions went in turn."""
-    parts = [
-        round(float(np.median(one) / np.median(other)), 3)
-        for one, other in zip(np.array_split(ours, PARTS), np.array_split(bare, PARTS), strict=True)
-    ]
-    return {
-        "of_bare": round(float(np.median(ours) / np.median(bare)), 3),
-        "of_bare_spread": (min(parts), max(parts)),
-    }
-
-
-def measure_milvus(
-    name: str, uri: str, vectors: Vectors, asked: Vectors, *, folder: Path, pid: int | None = None
-) -> list[Line]:
-    """Load it and ask it, through the adapter and bare, the questions in turn.
+def load_milvus(
+    store: MilvusVectorStore, vectors: Vectors, *, folder: Path, pid: int | None
+) -> dict[str, float | None]:
+    """Fill it and build its index; return rows a second, and what a million would hold in memory and on disk.
 
     Args:
-        name: what people call the store.
-        uri: where it is.
+        store: empty.
         vectors: to load.
-        asked: the questions.
         folder: where its data lie.
         pid: of the server, to see its memory; None where it is this process.
     """
-    database = MilvusVectorDatabase(uri, timeout_s=120)
     rows, before, on_disk = len(vectors), resident_bytes(pid), disk_bytes(folder)
     began = time.perf_counter()
-    store = database.create(f"benchmark_{rows}", SPEC)
     for start in range(0, rows, 1_000):
         store.fill([row(number, vectors[number]) for number in range(start, min(start + 1_000, rows))])
+        if start and start % max(1_000, rows // 10) == 0:
+            say(f"{start:,} of {rows:,} rows are written")
+    say("all rows are written, their index is built")
     store.flush()
-    loaded = round(rows / (time.perf_counter() - began), 1)
-    everything, rare = np.arange(rows), np.arange(0, rows, 50)
-    truth, truth_filtered = exact(vectors, asked, everything), exact(vectors, asked, rare)
+    return {
+        "load_rows_per_s": round(rows / (time.perf_counter() - began), 1),
+        "memory_mb_per_million": round((resident_bytes(pid) - before) / rows) if pid else None,
+        "disk_mb_per_million": round((disk_bytes(folder) - on_disk) / rows),
+    }
+
+
+def ask_milvus(
+    name: str,
+    store: MilvusVectorStore,
+    vectors: Vectors,
+    asked: Vectors,
+    truth: list[set[str]],
+    loaded: dict[str, float | None],
+) -> list[Line]:
+    """Ask it through the adapter and bare, the questions in turn; what is rare besides."""
 
     def ours(vector: Vectors, where: Filter | None = None) -> list[str]:
         return [hit.product_id for hit in store.search(vector[None], limit=LIMIT, where=where)[0]]
@@ -205,6 +188,7 @@ def measure_milvus(
     def bare(vector: Vectors) -> list[str]:
         return bare_search(store, vector)
 
+    rows, truth_filtered = len(vectors), exact(vectors, asked, every=RARE_EVERY)
     timed(ours, asked[:5])  # the first ones pay for connections and caches
     our_waits, bare_waits, our_lists, bare_lists = [], [], [], []
     for number, vector in enumerate(asked):  # in turn, so that a busy moment of the machine hits both
@@ -212,145 +196,78 @@ def measure_milvus(
             (found,), (wait,) = timed(ours if mine else bare, vector[None])
             (our_lists if mine else bare_lists).append(found)
             (our_waits if mine else bare_waits).append(wait)
-    held = (resident_bytes(pid) - before) / rows if pid else None
-    lies = (disk_bytes(folder) - on_disk) / rows
     filtered, filtered_waits = timed(lambda one: ours(one, RARE), asked)
-    lines = [
-        line(name, "ours", rows, np.array(our_waits), load_rows_per_s=loaded, recall=recall(our_lists, truth),
-             recall_filtered=recall(filtered, truth_filtered),
-             **ratio(np.array(our_waits), np.array(bare_waits)),
-             memory_mb_per_million=None if held is None else round(held), disk_mb_per_million=round(lies)),
-        line(name, "ours, 1 in 50 passes", rows, filtered_waits, load_rows_per_s=None,
-             recall=recall(filtered, truth_filtered)),
-        line(name, "bare pymilvus", rows, np.array(bare_waits), load_rows_per_s=None,
-             recall=recall(bare_lists, truth)),
+    found_filtered = recall(filtered, truth_filtered)
+    return [
+        line(name, "ours", rows, np.array(our_waits), recall=recall(our_lists, truth),
+             recall_filtered=found_filtered, **ratio(np.array(our_waits), np.array(bare_waits)), **loaded),
+        line(name, "ours, 1 in 50 passes", rows, filtered_waits, recall=found_filtered),
+        line(name, "bare pymilvus", rows, np.array(bare_waits), recall=recall(bare_lists, truth)),
     ]  # fmt: skip
-    database.drop(store.name)
-    database.close()
-    return lines
 
 
-def measure_exact(vectors: Vectors, asked: Vectors) -> Line:
+def ask_exact(vectors: Vectors, asked: Vectors, truth: list[set[str]]) -> Line:
     """NumPy over everything: what an index has to beat."""
-    names = [f"p{number:08}" for number in range(len(vectors))]
 
     def ask(vector: Vectors) -> list[str]:
         scores = vectors @ vector
         best = np.argpartition(-scores, LIMIT - 1)[:LIMIT]
-        return [names[place] for place in best[np.argsort(-scores[best])]]
+        return [f"p{place:08}" for place in best[np.argsort(-scores[best])]]
 
-    truth = exact(vectors, asked, np.arange(len(vectors)))
     found, waits = timed(ask, asked)
-    return line(
-        "exact (NumPy)", "in process", len(vectors), waits, load_rows_per_s=None, recall=recall(found, truth)
-    )
+    return line("exact (NumPy)", "in process", len(vectors), waits, recall=recall(found, truth))
 
 
-def measure_faiss(vectors: Vectors, asked: Vectors) -> Line | None:
-    """The same graph in the same process, without a server; None where faiss is not installed."""
+def load_faiss(vectors: Vectors) -> tuple[Any, float] | None:
+    """The same graph without a server, and rows a second; None where faiss is not installed."""
     try:
         import faiss
     except ImportError:
         return None
+    say("the same graph is built by faiss")
     began = time.perf_counter()
     index = faiss.IndexHNSWFlat(DIMENSION, 16, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = 200
     index.add(vectors)
-    loaded = round(len(vectors) / (time.perf_counter() - began), 1)
     index.hnsw.efSearch = max(128, 2 * (LIMIT + 16))
+    return index, round(len(vectors) / (time.perf_counter() - began), 1)
+
+
+def ask_faiss(index: Any, asked: Vectors, truth: list[set[str]], **loaded: float) -> Line:
+    """What a search costs without a server around it."""
     found, waits = timed(
         lambda vector: [f"p{place:08}" for place in index.search(vector[None], LIMIT)[1][0]], asked
     )
-    truth = exact(vectors, asked, np.arange(len(vectors)))
-    return line(
-        "faiss HNSW", "in process", len(vectors), waits, load_rows_per_s=loaded, recall=recall(found, truth)
-    )
-
-
-def told(one: Line) -> str:
-    """A ratio and its spread."""
-    if one.of_bare is None or one.of_bare_spread is None:
-        return ""
-    return f"{one.of_bare} ({one.of_bare_spread[0]} to {one.of_bare_spread[1]})"
-
-
-def table(lines: list[Line]) -> str:
-    """Markdown."""
-    names = (
-        "store",
-        "how",
-        "rows",
-        "loaded rows/s",
-        "p50 ms",
-        "p99 ms",
-        "recall@100",
-        "of bare (least, most)",
-        "MB per million",
-        "MB on disk",
-    )
-    body = [
-        f"| {one.store} | {one.how} | {one.rows:,} | {one.load_rows_per_s or ''} | {one.p50_ms} "
-        f"| {one.p99_ms} | {one.recall:.4f} | {told(one)} | {one.memory_mb_per_million or ''} "
-        f"| {one.disk_mb_per_million or ''} |"
-        for one in lines
-    ]
-    return "\n".join([f"| {' | '.join(names)} |", "|---|---|" + "--:|" * 8, *body])
-
-
-def growth(lines: list[Line]) -> str:
-    """How time grows from one size to the next, as a power of the number of rows: 1 is in proportion."""
-    said = []
-    for one, more in pairwise(sorted(lines, key=lambda line: (line.store, line.how, line.rows))):
-        if (one.store, one.how) != (more.store, more.how) or more.rows == one.rows:
-            continue
-        powers = [f"p50 as n^{power(one, more, one.p50_ms, more.p50_ms):.2f}"]
-        if one.load_rows_per_s and more.load_rows_per_s:
-            took = [each.rows / (each.load_rows_per_s or 1) for each in (one, more)]
-            powers.append(f"loading as n^{power(one, more, *took):.2f}")
-        if one.memory_mb_per_million and more.memory_mb_per_million:
-            held = [each.rows * (each.memory_mb_per_million or 0) for each in (one, more)]
-            powers.append(f"memory as n^{power(one, more, *held):.2f}")
-        said.append(f"{one.store}, {one.how}: {one.rows:,} -> {more.rows:,} rows, {', '.join(powers)}")
-    return "\n".join(said)
-
-
-def power(one: Line, more: Line, less: float, greater: float) -> float:
-    """The power of the number of rows that leads from the one figure to the other."""
-    return float(np.log(greater / less) / np.log(more.rows / one.rows))
-
-
-def keep(path: Path, lines: list[Line], asked: int) -> None:
-    """Keep the figures as JSON."""
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
-    told = {
-        "at": datetime.now(UTC).isoformat(),
-        "machine": machine,
-        "dimension": DIMENSION,
-        "limit": LIMIT,
-        "questions": asked,
-        "lines": [asdict(one) for one in lines],
-    }
-    path.write_text(json.dumps(told, indent=1))
+    return line("faiss HNSW", "in process", index.ntotal, waits, recall=recall(found, truth), **loaded)
 
 
 def measure(kind: str, size: int, asked_for: int) -> list[Line]:
-    """All that is measured at one size."""
+    """All that is measured at one size: first what takes long, then the questions, close together."""
     vectors = clustered(size)
     asked = questions(vectors, asked_for)
-    with tempfile.TemporaryDirectory() as name:
-        folder, server = Path(name), None
+    with ExitStack() as stack:
+        folder, server = Path(stack.enter_context(tempfile.TemporaryDirectory())), None
         uri = str(folder / "index.db")
         if kind == "real":
             from tests.product_index.real_milvus import start_real_milvus
 
             uri, server = start_real_milvus(folder)
-        try:
-            pid = None if server is None else server.pid
-            lines = measure_milvus(STORES[kind], uri, vectors, asked, folder=folder, pid=pid)
-        finally:
-            if server is not None:
-                server.stop()
-    return lines + [one for one in (measure_exact(vectors, asked), measure_faiss(vectors, asked)) if one]
+        if server is not None:
+            stack.callback(server.stop)
+        database = MilvusVectorDatabase(uri, timeout_s=TIMEOUT_S)
+        stack.callback(database.close)
+        store = database.create(f"benchmark_{size}", SPEC)
+        loaded = load_milvus(store, vectors, folder=folder, pid=None if server is None else server.pid)
+        beside = load_faiss(vectors)
+        say("the truth is looked up")
+        truth = exact(vectors, asked)
+        say("questions are asked")
+        lines = ask_milvus(STORES[kind], store, vectors, asked, truth, loaded)
+        lines.append(ask_exact(vectors, asked, truth))
+        if beside is not None:
+            lines.append(ask_faiss(beside[0], asked, truth, load_rows_per_s=beside[1]))
+        database.drop(store.name)
+    return lines
 
 
 def main() -> None:
@@ -368,7 +285,7 @@ def main() -> None:
             print(table(new), flush=True)
             lines += new
             if asked_for.out:
-                keep(asked_for.out, lines, asked_for.questions)
+                keep(asked_for.out, lines, dimension=DIMENSION, limit=LIMIT, questions=asked_for.questions)
     print(growth(lines))
 
 
