@@ -32,6 +32,7 @@ from .write_lock import WriteLock
 
 with without_settings():
     from pymilvus import DataType, MilvusClient, MilvusException
+    from pymilvus.client.utils import SciPyHelper
 
 _TYPES = {name: DataType[kind] for name, kind in words.TYPES.items()}
 
@@ -69,6 +70,9 @@ class MilvusVectorDatabase:
             self._client = _open_folder(self._folder, timeout_s)
         with self._asker("asking for the version"):
             self._lite = "lite-3" in str(self._client.get_server_version(timeout=timeout_s))
+        # Where SciPy is installed, the client loads it to look at the first row that it writes or is asked
+        # with: half a second, which the first changes of a stream would wait.
+        SciPyHelper.is_scipy_sparse(None)
 
     def create(self, name: str, spec: CollectionSpec) -> "MilvusVectorStore":
         """Make an empty collection; a left-over of that name is dropped unless it is served."""

@@ -101,3 +101,27 @@ def test_a_folder_in_the_environment_does_not_break_the_client(tmp_path: Path) -
     )  # fmt: skip
 
     assert ".demo/index.db" == done.stdout.strip()
+
+
+FIRST = """
+import sys
+from tests.product_index.rows import SPEC, row, unit
+from product_index.milvus import MilvusVectorDatabase
+database = MilvusVectorDatabase(sys.argv[1])
+store = database.create("products_v1", SPEC)
+connected = set(sys.modules)
+store.upsert([row("mug", seed=4)])
+assert "mug" == store.search(unit(4)[None], limit=1)[0][0].product_id
+late = {name.partition(".")[0] for name in set(sys.modules) - connected}
+database.close()
+print(sorted(late & {"scipy", "pandas", "pymilvus"}))
+"""
+
+
+def test_what_the_client_loads_is_loaded_when_it_connects(tmp_path: Path) -> None:
+    """It used to load SciPy at the first row: the first changes of a stream waited half a second."""
+    answer = subprocess.run(
+        [sys.executable, "-c", FIRST, str(tmp_path / "index.db")], capture_output=True, text=True, check=True
+    )
+
+    assert "[]" == answer.stdout.splitlines()[-1]
