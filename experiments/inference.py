@@ -172,6 +172,15 @@ def adjust(comparisons: Sequence[Comparison], metrics: Sequence[Metric]) -> list
     return adjusted
 
 
+def p_in_words(p_value: float) -> str:
+    """A p-value as it is read; how far below a ten-thousandth it is tells nobody anything.
+
+    >>> p_in_words(0.0123), p_in_words(4e-20)
+    ('p = 0.012', 'p < 0.0001')
+    """
+    return "p < 0.0001" if p_value < 0.0001 else f"p = {p_value:.2g}"
+
+
 def _log_ratio(
     plain: Comparison,
     away: Mapping[str, float],

@@ -108,13 +108,13 @@ class _Frame:
         """A line at zero, and labels at round lifts."""
         step = _nice((self.high - self.low) / 2)
         levels = [count * step for count in range(-8, 9) if self.low <= count * step <= self.high]
+        digits = 0 if step >= 0.01 else 1
+        labels = [f"{lift:+.{digits}%}".replace("-", "−") if lift else "0" for lift in levels]
         return [
             self.level(0, "zero"),
             *(
-                self.text(
-                    self.left - 10, self.y(lift) + 5, "end", f"{lift:+.1%}".replace("-", "−") if lift else "0"
-                )
-                for lift in levels
+                self.text(self.left - 10, self.y(lift) + 5, "end", label)
+                for lift, label in zip(levels, labels, strict=True)
             ),
         ]
 

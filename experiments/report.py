@@ -7,7 +7,7 @@ result gives the same bytes.
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib import resources
@@ -62,6 +62,7 @@ def render_slack(result: Result) -> str:
 def _context(result: Result) -> dict[str, Any]:
     main = [row for row in result["comparisons"] if row["treatment"] == result["verdict"]["treatment"]]
     statuses = [check["status"] for check in result["checks"]]
+    unread = [part for part in result["interleaving"] if part["verdict"]["word"] == "broken"]
     return result | {
         "rows": main,
         "primaries": [row for row in main if row["role"] == "primary"],
@@ -71,6 +72,9 @@ def _context(result: Result) -> dict[str, Any]:
         "failures": statuses.count("fail"),
         "passed": statuses.count("ok"),
         "asked": len(statuses) - statuses.count("none"),
+        "trust": "No" if "fail" in statuses else "With care" if "warn" in statuses or unread else "Yes",
+        "unread": unread,
+        "since": _since(result, main),
         "treatment": result["verdict"]["treatment"],
         "titles": {row["metric"]: row["title"] for row in main},
         "pages": _of_treatment(result, "changed_pages"),
@@ -82,6 +86,27 @@ def _context(result: Result) -> dict[str, Any]:
         "cut_scale": plots.scale_of(_of_treatment(result, "segments")["cells"]),
         "contents": _contents(result),
     }
+
+
+def _since(result: Result, main: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each metric then and now, as rows to be read like those of the main table."""
+    found = result["since_last_look"]
+    of_metric = {row["metric"]: row for row in main}
+    rows = [row for row in found["metrics"] if row["treatment"] == main[0]["treatment"]] if found else []
+    names = [f"{what}{{}}{end}" for what in ("lift", "difference") for end in ("", "_low", "_high")]
+    shown = []
+    for row in rows:
+        then, now = (
+            of_metric[row["metric"]] | {name.format(""): row[name.format(when)] for name in names}
+            for when in ("_before", "_now")
+        )
+        moved = (
+            _signed(row["moved_difference"], now, result["currency"])
+            if _absolute(now)
+            else _points(row["moved"])
+        )
+        shown.append(row | {"then": then, "now": now, "moved": moved})
+    return shown
 
 
 def _contents(result: Result) -> list[dict[str, str]]:
@@ -164,9 +189,7 @@ def _environment(result: Result, name: str) -> Environment:
         "chance": _chance,
         "times": lambda number: f"{number:,.1f}" if number < 100 else f"{number:,.0f}",
         "credit": lambda number: f"{number:,.4g}",
-        "points": lambda number: (
-            "–" if number is None else f"{100 * number:+.1f} points".replace("-", _MINUS)
-        ),
+        "points": _points,
         "p": _p,
         "p_is": lambda number: f"p {_p(number)}" if (number or 0.0) < 0.0001 else f"p = {_p(number)}",
         "p_below": lambda number: "less than 0.0001" if number < 0.0001 else f"{_p(number)} or less",
@@ -196,6 +219,10 @@ def _day(text: str) -> str:
 
 def _lift(number: float | None, digits: int = 1) -> str:
     return "–" if number is None else f"{number:+.{digits}%}".replace("-", _MINUS)
+
+
+def _points(number: float | None) -> str:
+    return "–" if number is None else f"{100 * number:+.1f} points".replace("-", _MINUS)
 
 
 def _digits(row: Mapping[str, Any]) -> int:

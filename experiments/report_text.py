@@ -42,7 +42,6 @@ def as_slack(
     result: Result = dict(context)
     word = _SIGN[result["verdict"]["word"]]
     odd = [check for check in result["checks"] if check["status"] in ("warn", "fail")]
-    trust = "No" if context["failures"] else "With care" if odd else "Yes"
     lines = [f"*{_safe(row['title'])}*: {change(row)} ({between(row)})" for row in context["primaries"]]
     if context["failures"]:
         lines = ["Not to be read: a trust check failed."]
@@ -54,7 +53,9 @@ def as_slack(
         _section(_safe(result["verdict"]["headline"])),
         _section("\n".join(lines)),
         *[_section(_preferred(part)) for part in result["interleaving"]],
-        _section(f"*May I trust it?* {trust}. " + " ".join(_safe(it["sentence"]) for it in odd[:3])),
+        _section(
+            f"*May I trust it?* {context['trust']}. " + " ".join(_safe(it["sentence"]) for it in odd[:3])
+        ),
         {
             "type": "context",
             "elements": [

@@ -12,6 +12,7 @@ from typing import Literal
 from scipy import stats
 
 from .experiment import Experiment
+from .inference import p_in_words
 from .metrics import Aggregates, Arm
 from .signing import Held
 
@@ -79,7 +80,7 @@ def check_sample_ratio(
         name="sample_ratio",
         title="Sample ratio",
         status="ok" if ok else "fail",
-        sentence=f"{who}: {found}. {answer} (p = {p_value:.3g}).",
+        sentence=f"{who}: {found}. {answer} ({p_in_words(p_value)}).",
         figures={"p_value": p_value, **{f"units_{name}": count for name, count in counts.items()}},
     )
 

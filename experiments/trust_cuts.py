@@ -12,7 +12,7 @@ import numpy as np
 from scipy import special
 
 from .experiment import Experiment, Metric
-from .inference import Comparison
+from .inference import Comparison, p_in_words
 from .metrics import Aggregates, Moments, column_of
 from .scan.buckets import unpack
 from .tables.again import FEWEST_BUCKETS, p_values, say
@@ -110,13 +110,18 @@ def _assigned(experiment: Experiment, aggregates: Aggregates) -> Check:
     p_value = sample_ratio(aggregates.assigned, _shares(experiment))
     ok = p_value >= SAMPLE_RATIO_ALPHA
     counted = ", ".join(f"{name} {aggregates.assigned.get(name, 0):,}" for name in _shares(experiment))
+    whom = (
+        "With those who are left out below, each in the first variant it was served"
+        if aggregates.counts.crossed_units
+        else f"Nobody is left out for being served both; {experiment.unit}s assigned"
+    )
     return Check(
         name="sample_ratio_assigned",
         title="Sample ratio of all assigned",
         status="ok" if ok else "fail",
-        sentence=f"With those who are left out below, each in the first variant it was served: {counted}. "
+        sentence=f"{whom}: {counted}. "
         + ("As planned" if ok else "Not as planned: the fault is in the assignment or in what is logged")
-        + f" (p = {p_value:.3g}).",
+        + f" ({p_in_words(p_value)}).",
         figures={"p_value": p_value},
     )
 
@@ -131,7 +136,7 @@ def _at_every_look(experiment: Experiment, aggregates: Aggregates) -> Check:
         status="ok" if ok else "fail",
         sentence=f"Asked at each of {len(looks)} looks and corrected for that, the ratio"
         + (" was as planned" if ok else " was off at least once: find the day it began")
-        + f" (p = {p_value:.3g}).",
+        + f" ({p_in_words(p_value)}).",
         figures={"p_value": p_value, "looks": len(looks)},
     )
 

@@ -10,7 +10,7 @@ from math import sqrt
 
 from scipy import special
 
-from .inference import Comparison
+from .inference import Comparison, p_in_words
 from .metrics import Moments, Shape
 from .trust import SAMPLE_RATIO_ALPHA, Check
 
@@ -53,9 +53,9 @@ def check_balance(pairs: Sequence[tuple[str, Moments, Moments, str]]) -> Check:
         status="none" if not pairs else "ok" if ok else "fail",
         sentence="Nothing is known of before the experiment to compare the variants by."
         if not pairs
-        else f"Before the experiment the variants were alike (smallest p = {worst:.2g})."
+        else f"Before the experiment the variants were alike (the smallest: {p_in_words(worst)})."
         if ok
-        else f"Before the experiment the variants already differed: {where} (p = {worst:.2g}).",
+        else f"Before the experiment the variants already differed: {where} ({p_in_words(worst)}).",
         figures={"p_value": worst, "compared": len(pairs)},
     )
 
@@ -77,13 +77,13 @@ def check_skewness(spreads: Sequence[Spread]) -> Check:
     for it, count in needed.items():
         if it.moments.count < count:
             worst[it.metric] = max(worst.get(it.metric, (0.0, 0)), (count, it.moments.count))
-    short = [f"{metric} has {has:,} of {count:,.0f}" for metric, (count, has) in worst.items()]
+    short = [f"{metric} ({has:,} of {count:,.0f})" for metric, (count, has) in worst.items()]
     return Check(
         name="skewness",
         title="Enough for its tail",
         status="warn" if short else "ok",
-        sentence=f"Of the units per variant that its tail asks for, {'; '.join(short)}: the interval is"
-        " rough; cap it, or run longer."
+        sentence=f"Fewer units per variant than a long tail asks for: {'; '.join(short)}. These intervals are"
+        " rough; cap the metric before the next start, or run longer."
         if short
         else "Every mean has the units its skewness asks for.",
         figures={"units_needed": max(needed.values(), default=0.0)},
@@ -120,7 +120,7 @@ def check_influence(pairs: Sequence[tuple[Spread, Spread]]) -> Check:
 def check_twyman(found: Sequence[Comparison], titles: Mapping[str, str] | None = None) -> Check:
     """Whether a clear lift is larger than most that are real."""
     odd = [
-        f"{(titles or {}).get(it.metric, it.metric)} in {it.treatment} {it.lift:+.0%}"
+        f"{(titles or {}).get(it.metric, it.metric)} in {it.treatment} {_signed(it.lift)}"
         for it in found
         if it.lift is not None and abs(it.lift) > TWYMAN_LIFT and it.p_value is not None and it.p_value < 0.01
     ]
@@ -132,8 +132,12 @@ def check_twyman(found: Sequence[Comparison], titles: Mapping[str, str] | None =
         status="warn" if odd else "ok",
         sentence=f"Larger than most that are real: {', '.join(odd)}; look for a bug in the logs first."
         if odd
-        else f"No clear change is larger than {TWYMAN_LIFT:.0%}: the largest is {largest:+.0%}."
+        else f"No clear change is larger than {TWYMAN_LIFT:.0%}: the largest is {_signed(largest)}."
         if largest is not None
         else "No change is clear.",
         figures={"lifts": len(odd)},
     )
+
+
+def _signed(lift: float) -> str:
+    return f"{lift:+.0%}".replace("-", "−")

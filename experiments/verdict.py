@@ -12,7 +12,7 @@ from datetime import date
 from typing import Literal
 
 from .experiment import Metric
-from .inference import Comparison
+from .inference import Comparison, p_in_words
 from .trust import Check
 
 Word = Literal["ship", "hold", "stop", "broken"]
@@ -162,7 +162,7 @@ def _reason(metric: Metric, comparison: Comparison, look: Look) -> str:
     compared = "more than chance would show" if p <= bar else "chance alone may show as much"
     return (
         f"{metric.title} {moved}, plausibly {ends[0]} to {ends[1]}: {compared}"
-        f" ({chance(p)}; at this look {asked(bar)})."
+        f" ({p_in_words(p)}; at this look {asked(bar)})."
     )
 
 
@@ -173,15 +173,6 @@ def asked(bar: float) -> str:
     ('0.045 or less decides', 'only less than 0.0001 decides')
     """
     return f"{bar:.2g} or less decides" if bar >= 0.0001 else "only less than 0.0001 decides"
-
-
-def chance(p_value: float) -> str:
-    """A p-value as it is read.
-
-    >>> chance(0.0123), chance(4e-20)
-    ('p = 0.012', 'p < 0.0001')
-    """
-    return "p < 0.0001" if p_value < 0.0001 else f"p = {p_value:.2g}"
 
 
 def _guard_reason(metric: Metric, comparison: Comparison, state: str) -> str:

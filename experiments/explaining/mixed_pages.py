@@ -11,11 +11,11 @@ from typing import Any
 from scipy import stats
 
 from experiments.experiment import Experiment, Variant
-from experiments.inference import Comparison
+from experiments.inference import Comparison, p_in_words
 from experiments.metrics import Aggregates
 from experiments.trust import SAMPLE_RATIO_ALPHA, Check, Status
 from experiments.trust_cuts import sequential_ratio
-from experiments.verdict import asked, chance
+from experiments.verdict import asked
 from experiments.votes import preference, sensitivity
 
 Found = dict[str, Any]
@@ -127,7 +127,7 @@ def _first_places(opens: Mapping[str, int]) -> Check:
         title="A fair coin",
         status="ok" if fair else "fail",
         sentence=f"The new ranking has the first place on {recall:,} of {base + recall:,} pages that either"
-        f" could begin ({share:.2%}, a coin says 50.00%; p = {p_value:.3g})."
+        f" could begin ({share:.2%}, a coin says 50.00%; {p_in_words(p_value)})."
         + ("" if fair else " Whoever stands first is clicked more: find out why before reading on."),
         figures={"base": base, "recall": recall, "p_value": p_value, "share": share},
     )
@@ -171,8 +171,12 @@ def _mixed(counted: Mapping[str, Any], searches: int) -> Check:
         name="mixed",
         title="Pages were mixed",
         status=status,
-        sentence=f"{pages:,} of {searches:,} searches of this variant ({share:.1%}) showed both rankings; for"
-        " the others the new ranking had nothing to add, or came too late."
+        sentence=f"{pages:,} of {searches:,} searches of this variant ({share:.1%}) showed both rankings"
+        + (
+            "."
+            if pages == searches
+            else "; for the others the new ranking had nothing to add, or came too late."
+        )
         + (f" {broken:,} pages do not say whose their places are; they are left out." if broken else ""),
         figures={"pages": pages, "searches": searches, "share": share, "broken_pages": broken},
     )
@@ -207,8 +211,8 @@ def _beside(
     if row is None or row.lift is None or row.p_value is None or now["p_value"] is None:
         return None
     units = row.n_control + row.n_treatment
-    better = (row.lift > 0) is (primary.good == "up")
-    preferred = now["preference"] > 0.5
+    clear = row.lift_low is not None and row.lift_high is not None and not row.lift_low <= 0 <= row.lift_high
+    same = ((row.lift > 0) is (primary.good == "up")) is (now["preference"] > 0.5)
     return {
         "metric": primary.name,
         "title": primary.title,
@@ -219,7 +223,7 @@ def _beside(
         "lift_high": row.lift_high,
         "p_value": row.p_value,
         "units": units,
-        "agrees": None if now["preference"] == 0.5 else better is preferred,
+        "agrees": None if now["preference"] == 0.5 or not (clear or same) else same,
         **sensitivity((now["p_value"], now["units"]), (row.p_value, units), alpha=alpha),
     }
 
@@ -241,7 +245,7 @@ def _verdict(section: Found, failed: Sequence[Check], *, is_last: bool, is_broke
         f"{said:.1%} of the {section['votes']:,} who chose took the new ranking, plausibly"
         f" {section['preference_low']:.1%} to {section['preference_high']:.1%} (50.0% is no preference):"
         f" {'more than chance would show' if clear else 'chance alone may show as much'}"
-        f" ({chance(p_value)}; at this look {asked(bar)})."
+        f" ({p_in_words(p_value)}; at this look {asked(bar)})."
     )
     if clear:
         liked = "the new ranking" if said > 0.5 else "the search as it is"

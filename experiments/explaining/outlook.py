@@ -65,15 +65,18 @@ def since_last_look(
                 "metric": late.metric,
                 "treatment": late.treatment,
                 "units_added": late.n_control + late.n_treatment - early.n_control - early.n_treatment,
-                "lift_before": early.lift,
-                "lift_before_low": early.lift_low,
-                "lift_before_high": early.lift_high,
-                "lift_now": late.lift,
-                "lift_now_low": late.lift_low,
-                "lift_now_high": late.lift_high,
+                **_as_of(early, "before"),
+                **_as_of(late, "now"),
                 "moved": late.lift - early.lift,
-                "p_before": early.p_value,
-                "p_now": late.p_value,
+                "moved_difference": (late.difference or 0.0) - (early.difference or 0.0),
             }
         )
     return {"last_day": last_day, "days": days, "metrics": rows}
+
+
+def _as_of(found: Comparison, when: str) -> dict[str, float | None]:
+    return {
+        f"{what}_{when}{end}": getattr(found, what + end)
+        for what in ("lift", "difference")
+        for end in ("", "_low", "_high")
+    } | {f"p_{when}": found.p_value}

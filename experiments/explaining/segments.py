@@ -14,7 +14,7 @@ from typing import Any
 from scipy import special, stats
 
 from experiments.experiment import Experiment, Metric
-from experiments.inference import Comparison, compare
+from experiments.inference import Comparison, compare, p_in_words
 from experiments.metrics import Aggregates, Moments
 from experiments.scan.segment_scan import KNOWN
 from experiments.trust import SAMPLE_RATIO_ALPHA, Check, sample_ratio
@@ -76,7 +76,7 @@ def check_segments(experiment: Experiment, aggregates: Aggregates) -> list[Check
     ]
     if skewed:
         said.append(
-            f"{worst} is not split as planned (p = {p_values[worst]:.3g}): the variant itself moves units"
+            f"{worst} is not split as planned ({p_in_words(p_values[worst])}): the variant itself moves units"
             " into it or out, so its lift is not an effect."
         )
     return [

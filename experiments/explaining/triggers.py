@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from experiments.experiment import Experiment, Metric
-from experiments.inference import Comparison, Estimate, compare, compare_estimates, estimate
+from experiments.inference import Comparison, Estimate, compare, compare_estimates, estimate, p_in_words
 from experiments.metrics import Aggregates, Moments, column_of
 from experiments.trust import SAMPLE_RATIO_ALPHA, sample_ratio
 
@@ -67,7 +67,7 @@ def trigger_analysis(
         return found | {"reason": "no page changed in one of the variants, as far as is known"}
     if p_value < SAMPLE_RATIO_ALPHA:
         return found | {
-            "reason": f"the shoppers with a changed page are not split as planned (p = {p_value:.2g}):"
+            "reason": f"the shoppers with a changed page are not split as planned ({p_in_words(p_value)}):"
             " what triggers is not the same in both variants"
         }
     rows = [_metric(it, cuts, names, alpha) for it in experiment.metrics if it.numerator in _DEEDS]

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.inference import p_in_words
+
 _COLUMNS = ("metric", "treatment", "control", "treated", "lift", "interval", "p", "p (Holm)")
 
 
@@ -58,8 +60,8 @@ def _notes(it: Mapping[str, Any]) -> list[str]:
 
 def _other(it: Mapping[str, Any]) -> str:
     if it["lift_low"] is None:
-        return it["reason"] or f"{it['difference']:+.4g}, p = {_p(it['p_value'])}"
-    return f"{it['lift']:+.2%} ({it['lift_low']:+.2%} to {it['lift_high']:+.2%}), p = {_p(it['p_value'])}"
+        return it["reason"] or f"{it['difference']:+.4g}, {p_in_words(it['p_value'])}"
+    return f"{it['lift']:+.2%} ({it['lift_low']:+.2%} to {it['lift_high']:+.2%}), {p_in_words(it['p_value'])}"
 
 
 def _value(number: float | None) -> str:

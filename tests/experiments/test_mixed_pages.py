@@ -115,6 +115,8 @@ def test_a_coin_that_is_not_fair_names_no_preference(experiment: Experiment, tmp
     for form in (render, render_markdown, render_slack):
         assert "Do not read the preference." in form(found)
         assert "Shoppers prefer" not in form(found)
+        assert "took the new ranking" not in form(found)
+    assert "The preference is not to be read." in render(found)
 
 
 def test_the_gain_of_a_mixed_page_ships_nothing(experiment: Experiment, tmp_path: Path) -> None:

@@ -132,6 +132,14 @@ def test_the_page_has_a_part_for_each_question(result: Result) -> None:
     assert ("Does it wear off?" in text) is bool(result["by_age"][0]["ages"])
 
 
+def test_times_are_read_in_milliseconds_then_and_now(result: Result) -> None:
+    """A share of next to nothing is large and says little; the main table shows a difference too."""
+    since = render_markdown(result).partition("## Since the last look")[2]
+    (row,) = [line for line in since.splitlines() if line.startswith("| Recall time")]
+
+    assert row.count(" ms ") == 3
+
+
 def test_hostile_words_stay_words_in_markdown_and_slack(experiment: Experiment, tmp_path: Path) -> None:
     """What people type and what logs hold cannot become a table, a heading or a tag."""
     hostile = replace(

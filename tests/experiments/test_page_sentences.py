@@ -96,6 +96,23 @@ def test_a_sentence_turns_over_with_its_number(result: Result, path: str, value:
     assert says in words(render(turned(result, path, value)))
 
 
+@pytest.mark.parametrize(
+    ("is_last", "says"),
+    [
+        (True, "A true lift of +17.6% would have shown 80% of the time."),
+        (False, "By the last look a true lift of +8.8% will show 80% of the time."),
+    ],
+)
+def test_a_week_without_a_clear_change_says_what_would_show(result: Result, is_last: bool, says: str) -> None:
+    """The first question about nothing: was the test large enough? Answered on the first screen."""
+    dull = turned(turned(result, "comparisons.0.lift_low", -0.2), "window.is_last", is_last)
+    dull["comparisons"][0] |= {"detectable_now": 0.176, "detectable_at_end": 0.088}
+    screen = words(render(dull)).partition("On this page")[0]
+
+    assert says in screen
+    assert says not in words(render(turned(dull, "checks.0.status", "fail"))).partition("On this page")[0]
+
+
 def test_what_could_not_be_asked_is_not_counted_as_passed(result: Result) -> None:
     """Too few to resample, nothing signed, no past: neither a pass nor a fault."""
     asked = sum(it["status"] != "none" for it in result["checks"]) - 1
