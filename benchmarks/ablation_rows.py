@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from uniecs.config import LossConfig, ModelConfig, Recipe
 from uniecs.recipe import read_recipe
@@ -31,6 +31,9 @@ class Variant:
     model: Mapping[str, Any] = field(default_factory=dict)
     loss: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
+    told: Literal["plain", "styled", "banded"] = "plain"  # which pairs: see `benchmarks.retold`
+    reverse: bool = False  # the first hits are ranked again by the other direction
+    own_towers: bool = False  # nothing to see over towers that stay as they came
 
 
 def _beyond(fusion: str, *, stage_one: float) -> dict[str, Any]:
@@ -90,7 +93,13 @@ VARIANTS = (
     Variant(
         name="views", label="four pooling views, diverse", model={"pool_views": 4}, loss={"diversity": 0.1}
     ),
-    Variant(name="residual", label="residual stem", model={"stem": "residual"}),
+    Variant(name="residual", label="residual stem", model={"stem": "residual"}, own_towers=True),
+    Variant(name="blend", label="learned blend of two channels", model={"fusion": "blend"}),
+    Variant(name="reverse", label="reverse re-ranking of the first 50", reverse=True),
+    Variant(name="styled", label="same-style pairs from clicks", told="styled"),
+    Variant(name="banded", label="title band on the picture", told="banded", own_towers=True),
+    Variant(name="entities", label="entity tokens in the gate", model={"entity_gate": True}, own_towers=True),
+    Variant(name="pixels", label="pixels alone, one tower", model={"reads": "pixels"}, own_towers=True),
 )
 
 

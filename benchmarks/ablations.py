@@ -6,7 +6,7 @@
 Trains every variant on the rendered shop and, where it is there, on the grocery
 store's photos, with the same steps, batches and seeds, and judges it on held-out
 pairs: nine scenarios, pessimistic ties, differences to UniECS with paired
-bootstrap intervals over groups. In `grocery-vague` one side of many queries says
+bootstrap intervals over groups. In the vague sets one side of many queries says
 little (`benchmarks.vague`). With `--towers` all rows share towers that none changes.
 A stopped run goes on with the same command: what is done is kept in the work
 folder, under a name that changes with the recipe and the towers.
@@ -27,6 +27,7 @@ import typer
 
 from benchmarks.ablation_rows import VARIANTS, Variant, recipe_of, with_towers
 from benchmarks.ablation_towers import SharedTowers
+from benchmarks.retold import write_banded, write_styled
 from benchmarks.vague import write_vague
 from demo.pairs import make_pairs
 from demo.shop import render_shop
@@ -37,14 +38,19 @@ from uniecs.evaluate import judge as judge_pairs
 from uniecs.judge import Judge
 from uniecs.learner import Learner
 from uniecs.pairs import PairTable
+from uniecs.ranking import cosines
+from uniecs.reverse import reversed_scores
 from uniecs.rows import read_pairs
+from uniecs.views import views
 
 SHOP_SEED = 101
 SEED = 7
 SAVE_EVERY = 50
+OTHERS = 256  # training queries that a hit is asked for in reverse
 NO_MATTER = {"pairs", "threads", "save_every"}
 SETS = {
     "shop": "validation-shop-photos",
+    "shop-vague": "validation-shop-photos-vague",
     "grocery": "validation-grocery",
     "grocery-vague": "validation-grocery-vague",
 }
@@ -79,6 +85,8 @@ def main(
         bench = _Bench(name, files[name], SharedTowers(towers) if towers else None)
         for seed in seeds or [SEED]:
             for variant in VARIANTS:
+                if towers and variant.own_towers:
+                    continue
                 if not only or variant.name in only or variant.name == "uniecs":
                     recipe = recipe_of(variant, pairs=files[name][0], steps=steps, seed=seed, threads=threads)
                     recipe = with_towers(recipe) if towers else recipe
@@ -93,9 +101,8 @@ class _Bench:
 
     def __init__(self, name: str, files: tuple[Path, Path], towers: SharedTowers | None) -> None:
         self.name, self.towers = name, towers
-        self.train_file, held_out = files
-        self.held_out = read_pairs(held_out)
-        self.results = self.train_file.parent.parent / "results" / name  # beside the data they are of
+        self.files = files
+        self.results = files[0].parent.parent / "results" / name  # beside the data they are of
         self._tables: dict[object, tuple[PairTable, Judge]] = {}
 
     def result(self, variant: Variant, recipe: Recipe, *, may_train: bool) -> dict[str, Any] | None:
@@ -105,9 +112,9 @@ class _Bench:
             return dict(json.loads(file.read_text(encoding="utf-8")))
         if not may_train:
             return None
-        learner, seconds = self._train(recipe, file.with_suffix(".pt"))
-        _, judge = self._numbers(recipe)
-        found = _judged(judge, learner)
+        pairs, judge = self._numbers(variant, recipe)
+        learner, seconds = self._train(recipe, pairs, file.with_suffix(".pt"))
+        found = _judged(judge, learner, pairs if variant.reverse else None)
         result = {"seconds": seconds, "steps": recipe.steps, "scenarios": [_plain(each) for each in found]}
         file.write_text(json.dumps(result), encoding="utf-8")
         file.with_suffix(".pt").unlink(missing_ok=True)
@@ -117,7 +124,7 @@ class _Bench:
         )
         return result
 
-    def _train(self, recipe: Recipe, checkpoint: Path) -> tuple[Learner, float]:
+    def _train(self, recipe: Recipe, pairs: PairTable, checkpoint: Path) -> tuple[Learner, float]:
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
         learner, step, spent = Learner(recipe), 0, 0.0
@@ -127,7 +134,6 @@ class _Bench:
             step, states = load_checkpoint(checkpoint, recipe=recipe)
             learner.restore(states)
             spent = states["spent"]
-        pairs, _ = self._numbers(recipe)
         began = time.process_time()
         while step < recipe.steps:
             learner.step(pairs, step)
@@ -137,12 +143,12 @@ class _Bench:
                 save_checkpoint(checkpoint, recipe=recipe, step=step, states=states)
         return learner, spent + time.process_time() - began
 
-    def _numbers(self, recipe: Recipe) -> tuple[PairTable, Judge]:
+    def _numbers(self, variant: Variant, recipe: Recipe) -> tuple[PairTable, Judge]:
         model = recipe.model
-        key = (model.side_px, model.hash_rows, model.max_tokens)
+        key = (variant.told, model.side_px, model.hash_rows, model.max_tokens, model.reads, model.entity_gate)
         if key not in self._tables:
-            pairs = PairTable(read_pairs(self.train_file), model)
-            self._tables = {key: (pairs, Judge(self.held_out, model))}
+            train, held_out = (read_pairs(file) for file in _retold(self.files, variant.told))
+            self._tables = {key: (PairTable(train, model), Judge(held_out, model))}
         return self._tables[key]
 
 
@@ -160,8 +166,25 @@ def _key(recipe: Recipe, towers: SharedTowers | None) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
-def _judged(judge: Judge, learner: Learner) -> list[Judged]:
-    return judge_pairs(judge.pairs, judge.embedder(learner.model.eval()), mixed=True)
+def _judged(judge: Judge, learner: Learner, asked: PairTable | None) -> list[Judged]:
+    model, score = learner.model.eval(), cosines
+    if asked is not None:
+        queries, _, _ = asked.batch(seed=SEED, step=0, size=OTHERS)
+        with torch.inference_mode():
+            score = reversed_scores(views(model, [queries])[0].any_view()[0].numpy())
+    return judge_pairs(judge.pairs, judge.embedder(model), mixed=True, score=score)
+
+
+def _retold(files: tuple[Path, Path], told: str) -> tuple[Path, Path]:
+    """Return the training and the held-out file of a row, written if they are not there."""
+    writers = {"styled": (write_styled, None), "banded": (write_banded, write_banded)}
+    found = []
+    for file, write in zip(files, writers.get(told, (None, None)), strict=True):
+        other = file.with_name(f"{file.stem}-{told}.jsonl") if write else file
+        if write and not other.is_file():
+            write(file, other)
+        found.append(other)
+    return found[0], found[1]
 
 
 def _data(work: Path, shared_data: Path, products: int) -> dict[str, tuple[Path, Path]]:
@@ -182,7 +205,7 @@ def _data(work: Path, shared_data: Path, products: int) -> dict[str, tuple[Path,
             text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
             (folder / "pairs" / f"train-{name}.jsonl").write_text(text, encoding="utf-8")
         (folder / "done").touch()
-    for file in ("train-grocery", "validation-grocery"):
+    for file in ("train-grocery", "validation-grocery", "train-shop", "validation-shop-photos"):
         plain = folder / "pairs" / f"{file}.jsonl"
         if plain.is_file():
             write_vague(plain, folder / "pairs" / f"{file}-vague.jsonl")

@@ -32,8 +32,9 @@ def _vague(row: dict[str, Any], at: int, card: Path) -> dict[str, Any]:
     if "image" not in query:
         return row
     lot = hashlib.sha256(f"{at}:{query['image'].rsplit('/', 1)[-1]}".encode()).digest()
-    words = (query["text"], row["candidate"]["text"].split("\n")[1], f"IMG_{lot[1]:03}{lot[2]:03}")
-    query["text"] = words[lot[0] % 3]
+    _, *shelf = row["candidate"]["text"].split("\n")
+    camera = f"IMG_{lot[1]:03}{lot[2]:03}"
+    query["text"] = (query["text"], shelf[0] if shelf else camera, camera)[lot[0] % 3]
     if lot[3] < 64:
         query["image"] = str(card.resolve())
     return row | {"query": query}

@@ -66,6 +66,7 @@ def embed(
     threads: Threads = None,
     provider: Provider = "cpu",
     rows_a_run: RowsARun = 1,
+    title_band: Annotated[bool, typer.Option(help="write each text's first line on its picture")] = False,
 ) -> None:
     """Embed rows into unit vectors, in row order."""
     from .runtime import Runtime
@@ -76,7 +77,8 @@ def embed(
     at = 0
     with _progress() as bars:
         task = bars.add_task("embedding", total=len(rows))
-        for part in runtime.embed_items((f"{input}:{line}", item) for line, item in rows):
+        named = ((f"{input}:{line}", item) for line, item in rows)
+        for part in runtime.embed_items(named, title_band=title_band):
             vectors[at : at + len(part)] = part
             at += len(part)
             bars.update(task, completed=at)

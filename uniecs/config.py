@@ -11,9 +11,12 @@ from typing import Any, Literal, TypeVar, get_args
 
 from .errors import InvalidConfig
 
-Fusion = Literal["gated_token", "late_attention", "modality_experts", "concat", "lifted_mean", "mean"]
+Fusion = Literal[
+    "gated_token", "late_attention", "modality_experts", "blend", "concat", "lifted_mean", "mean"
+]
 Mode = Literal["fixed", "reference"]
 Sees = Literal["both", "text", "image"]
+Reads = Literal["words", "pixels"]
 Stem = Literal["plain", "residual"]
 Weighting = Literal["static", "ema_scale", "uncertainty", "dwa"]
 Objective = Literal["uniecs", "beyond_text", "two_tower", "reference"]
@@ -65,9 +68,11 @@ class ModelConfig:
     text_tower: str = ""
     image_tower: str = ""
     pool_views: int = 1  # learned poolings of each side's tokens; 1 is their mean
+    reads: Reads = "words"  # "pixels": a text is drawn, and the image tower looks at it
+    entity_gate: bool = False  # the gates also read what names the product: brand, shelf, attributes
 
     def __post_init__(self) -> None:
-        _one_of(self, fusion=Fusion, mode=Mode, sees=Sees, stem=Stem)
+        _one_of(self, fusion=Fusion, mode=Mode, reads=Reads, sees=Sees, stem=Stem)
         counts = {"width", "heads", "widening", "hash_rows", "gram_width", "max_tokens", "cross_layers"}
         for name in sorted(counts | {"pool_views"}):
             _require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, must be at least 1")
@@ -82,6 +87,15 @@ class ModelConfig:
         _require(
             self.mode == "fixed" or self.fusion == "gated_token",
             f"fusion is {self.fusion!r}, but mode 'reference' has its own; leave fusion out",
+        )
+        _require(
+            self.reads == "words" or (not self.text_tower and self.mode == "fixed"),
+            f"reads is {self.reads!r}, but text_tower and mode 'reference' read words; leave one out",
+        )
+        _require(
+            not self.entity_gate
+            or (self.reads, self.text_tower, self.mode, self.fusion) == ("words", "", "fixed", "gated_token"),
+            "entity_gate is on, but needs the built-in text tower, mode 'fixed' and fusion 'gated_token'",
         )
 
     @property

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .intervals import interval, mean_interval
-from .ranking import TOP, Asked, Gallery, Offered, Vectors, best_ranks, ranks_and_gains
+from .ranking import TOP, Asked, Gallery, Offered, Score, Vectors, best_ranks, cosines, ranks_and_gains
 from .rows import Item, Pair
 
 __all__ = ["CUTOFFS", "Judged", "Scenario", "Vectors", "best_ranks", "evaluate", "judge", "mean_recall"]
@@ -72,7 +72,9 @@ def evaluate(pairs: Sequence[Pair], embed: Embed, *, mixed: bool = False) -> lis
     return [_summary(each) for each in judge(pairs, embed, mixed=mixed)]
 
 
-def judge(pairs: Sequence[Pair], embed: Embed, *, mixed: bool = False) -> list[Judged]:
+def judge(
+    pairs: Sequence[Pair], embed: Embed, *, mixed: bool = False, score: Score = cosines
+) -> list[Judged]:
     """Return what each query found, for whoever compares models query by query."""
     queries = {form: _queries(pairs, form) for form in FORMS}
     galleries = {form: _gallery(pairs, lambda _, form=form: form) for form in FORMS}  # type: ignore[misc]
@@ -84,7 +86,7 @@ def judge(pairs: Sequence[Pair], embed: Embed, *, mixed: bool = False) -> list[J
     for form, vectors in asked.items():
         for name, gallery_vectors in offered.items():
             side, gallery = queries[form], Gallery(list(galleries[name].values()))
-            ranks, ndcg = ranks_and_gains(vectors, list(side.values()), gallery_vectors, gallery)
+            ranks, ndcg = ranks_and_gains(vectors, list(side.values()), gallery_vectors, gallery, score)
             has = ranks > 0  # a query whose answer lacks this form is not asked
             units = [min(query.groups) for query in side.values()]
             judged.append(

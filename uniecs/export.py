@@ -156,11 +156,11 @@ def _write_graphs(model: UniECS, folder: Path) -> None:
     batch, grams, cells = (torch.export.Dim(name) for name in ("batch", "grams", "cells"))
     length = torch.export.Dim("length", min=1, max=config.max_tokens)
     pixels = torch.randint(0, 256, (2, config.side_px, config.side_px, 3), dtype=torch.uint8)
-    ids = (
-        torch.randint(1, 64, (2, 5, 1))
-        if config.text_tower
-        else torch.randint(1, config.hash_rows, (2, 5, 7))
-    )
+    ids, ids_axes = torch.randint(1, config.hash_rows, (2, 5, 7)), {0: batch, 1: length, 2: grams}
+    if config.text_tower:
+        ids, ids_axes = torch.randint(1, 64, (2, 5, 1)), {0: batch, 1: length}
+    elif config.reads == "pixels":
+        ids, ids_axes = pixels[:, :, :, 0].long() + 1, {0: batch}
     image, words = torch.randn(2, model.image_tower.tokens, config.width), torch.randn(2, 5, config.width)
     image_side = (image, torch.ones(image.shape[:2], dtype=torch.bool), torch.tensor([True, False]))
     text_side = (words, torch.ones(words.shape[:2], dtype=torch.bool), torch.tensor([True, True]))
@@ -168,14 +168,7 @@ def _write_graphs(model: UniECS, folder: Path) -> None:
     text_axes = ({0: batch, 1: length}, {0: batch, 1: length}, {0: batch})
     names = ["image_tokens", "image_mask", "image_present", "text_tokens", "text_mask", "text_present"]
     _write(model.image_tower, (pixels,), ({0: batch},), ["pixels"], ["tokens"], folder / GRAPHS[0])
-    _write(
-        model.text_tower,
-        (ids,),
-        ({0: batch, 1: length} | ({} if config.text_tower else {2: grams}),),
-        ["ids"],
-        ["tokens", "mask"],
-        folder / GRAPHS[1],
-    )
+    _write(model.text_tower, (ids,), (ids_axes,), ["ids"], ["tokens", "mask"], folder / GRAPHS[1])
     inputs, axes = image_side + text_side, image_axes + text_axes
     if not isinstance(model.fusion, GatedFusion):
         _write(_Fuse(model), inputs, axes, names, ["vector"], folder / GRAPHS[2])

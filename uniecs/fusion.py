@@ -42,26 +42,30 @@ class GatedCross(nn.Module):
         super().__init__()
         self.norm_image, self.norm_text = nn.LayerNorm(config.width), nn.LayerNorm(config.width)
         self.image_asks, self.text_asks = Attention(config), Attention(config)
-        self.image_gate = nn.Linear(2 * config.width + 1, config.width)
-        self.text_gate = nn.Linear(2 * config.width + 1, config.width)
+        self.entities = config.entity_gate
+        wide = (3 if self.entities else 2) * config.width + 1
+        self.image_gate, self.text_gate = nn.Linear(wide, config.width), nn.Linear(wide, config.width)
 
     def forward(self, image: Tokens, text: Tokens) -> tuple[Tokens, Tokens]:
         """Both directions read the same inputs: neither goes first."""
         image_normed, text_normed = self.norm_image(image.values), self.norm_text(text.values)
         from_text = self.image_asks(image_normed, text_normed, text.mask & text.present[:, None])
         from_image = self.text_asks(text_normed, image_normed, image.mask & image.present[:, None])
-        let_text_in = _gate(self.image_gate, image.values, from_text, text.present)  # (B, Li, D)
-        let_image_in = _gate(self.text_gate, text.values, from_image, image.present)  # (B, Lt, D)
+        # The first token is what names the product, where the tower says so.
+        named = [text.values[:, :1] * text.mask[:, :1, None]] if self.entities else []
+        let_text_in = _gate(self.image_gate, image.values, from_text, text.present, *named)  # (B, Li, D)
+        let_image_in = _gate(self.text_gate, text.values, from_image, image.present, *named)  # (B, Lt, D)
         return (
             image._replace(values=let_text_in * from_text + (1 - let_text_in) * image.values),
             text._replace(values=let_image_in * from_image + (1 - let_image_in) * text.values),
         )
 
 
-def _gate(gate: nn.Linear, own: Tensor, attended: Tensor, other_present: Tensor) -> Tensor:
+def _gate(gate: nn.Linear, own: Tensor, attended: Tensor, other_present: Tensor, *more: Tensor) -> Tensor:
     """Return the gate (B, L, D): in (0, 1) where the other side is present, exactly 0 where not."""
     flag = other_present[:, None, None].to(own.dtype).expand(-1, own.shape[1], 1)  # (B, L, 1)
-    return flag * torch.sigmoid(gate(torch.cat([own, attended * flag, flag], dim=-1)))
+    known = [each.expand(-1, own.shape[1], -1) for each in more]
+    return flag * torch.sigmoid(gate(torch.cat([own, attended * flag, flag, *known], dim=-1)))
 
 
 class Pool(nn.Module):

@@ -2,6 +2,7 @@
 
 late_attention     Beyond Text as its authors sketched it: a residual on the text
 modality_experts   one expert a modality and one for their product, weighed by a gate
+blend              a text channel and an image channel, of which each query says how much it counts
 concat             both pooled vectors through two linear layers
 lifted_mean        the mean of the sides, each through a layer of its own
 mean               the mean of the real tokens, and of the sides; learns nothing
@@ -88,6 +89,21 @@ class ModalityExperts(LateFusion):
         ).sum(0)
 
 
+class Blend(LateFusion):
+    """Two channels over one index: a score is linear in the query, so the query's own share blends both."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.gate = nn.Sequential(
+            nn.Linear(2 * config.width, config.width), nn.GELU(), nn.Linear(config.width, 1)
+        )
+
+    def join(self, v: Tensor, t: Tensor, image: Tokens, text: Tokens) -> Tensor:
+        """One learned share a row; see `LateFusion.join`."""
+        share = torch.sigmoid(self.gate(torch.cat([t, v], dim=-1)))  # (B, 1)
+        return share * t + (1 - share) * v
+
+
 class Concat(LateFusion):
     """The plainest learned fusion."""
 
@@ -131,6 +147,7 @@ def _mean(tokens: Tokens) -> Tensor:
 LATE_FUSIONS: dict[str, type[nn.Module]] = {
     "late_attention": LateAttention,
     "modality_experts": ModalityExperts,
+    "blend": Blend,
     "concat": Concat,
     "lifted_mean": LiftedMean,
     "mean": Mean,

@@ -105,7 +105,8 @@ class Learner:
     def _groups(self) -> list[dict[str, Any]]:
         """Weights by their rate and whether they are pulled to 0: no bias, norm or scalar is."""
         recipe = self.recipe
-        towers = [*self.model.image_tower.parameters(), *self.model.text_tower.parameters()]
+        both = [*self.model.image_tower.parameters(), *self.model.text_tower.parameters()]
+        towers = list(dict.fromkeys(both))  # one tower may look at pictures and texts
         for weight in towers:
             weight.requires_grad_(recipe.tower_rate > 0)
         rest = [*self.model.fusion.parameters(), *self.criterion.parameters()]

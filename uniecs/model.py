@@ -7,6 +7,8 @@ space. Follows the published architecture with its faults corrected: presence
 per sample, masks everywhere, alignment heads that learn.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +16,7 @@ from .config import ModelConfig
 from .fusion import Fused, GatedFusion, Tokens
 from .late_fusion import LATE_FUSIONS
 from .reference import ReferenceFusion
-from .towers import ImageTower, TextTower
+from .towers import DrawnText, ImageTower, TextTower
 
 
 class UniECS(nn.Module):
@@ -24,7 +26,7 @@ class UniECS(nn.Module):
         super().__init__()
         self.config = config
         self.image_tower = _image_tower(config)
-        self.text_tower = _text_tower(config)
+        self.text_tower = DrawnText(self.image_tower) if config.reads == "pixels" else _text_tower(config)
         self.fusion = _fusion(config)
 
     @property
@@ -34,19 +36,24 @@ class UniECS(nn.Module):
 
     def image(self, pixels: Tensor, present: Tensor) -> Tokens:
         """Pixels (B, S, S, 3) uint8, present (B,); the tower runs on present samples only."""
+        return self._looked_at(self.image_tower, pixels, present)
+
+    def text(self, ids: Tensor, present: Tensor) -> Tokens:
+        """Ids (B, L, G) int64, present (B,)."""
+        if self.config.reads == "pixels":
+            return self._looked_at(lambda drawn: self.text_tower(drawn)[0], ids, present)
+        if self.config.mode == "reference":  # as released: always of full length, padding never masked
+            ids = torch.nn.functional.pad(ids, (0, 0, 0, self.config.max_tokens - ids.shape[1]))
+        values, mask = self.text_tower(ids)
+        return Tokens(values, mask, present)
+
+    def _looked_at(self, tower: Callable[[Tensor], Tensor], seen: Tensor, present: Tensor) -> Tokens:
         count = self.image_tower.tokens
         values = self.absent(len(present), tokens=count).values
         if present.any():
             # Absent pictures must not reach the batch statistics of training.
-            values = values.index_put((present.nonzero()[:, 0],), self.image_tower(pixels[present]))
+            values = values.index_put((present.nonzero()[:, 0],), tower(seen[present]))
         mask = torch.ones(len(present), count, dtype=torch.bool, device=values.device)
-        return Tokens(values, mask, present)
-
-    def text(self, ids: Tensor, present: Tensor) -> Tokens:
-        """Ids (B, L, G) int64, present (B,)."""
-        if self.config.mode == "reference":  # as released: always of full length, padding never masked
-            ids = torch.nn.functional.pad(ids, (0, 0, 0, self.config.max_tokens - ids.shape[1]))
-        values, mask = self.text_tower(ids)
         return Tokens(values, mask, present)
 
     def absent(self, rows: int, *, tokens: int = 1) -> Tokens:

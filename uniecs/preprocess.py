@@ -7,6 +7,8 @@ be read is refused with a reason; nothing is ever replaced by a grey square.
 
 import io
 import warnings
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,7 @@ MAX_BYTES = 20 * 1024 * 1024
 MAX_PIXELS = 40_000_000
 
 Pixels = NDArray[np.uint8]
+Made = TypeVar("Made")
 
 
 def read_picture(data: bytes, *, side_px: int) -> Pixels:
@@ -30,6 +33,19 @@ def read_picture(data: bytes, *, side_px: int) -> Pixels:
     Raises:
         UnreadablePicture: with the value, the rule, and what to give instead.
     """
+    return _read(data, lambda picture: _square(picture, side_px))
+
+
+def whole_picture(data: bytes) -> Image.Image:
+    """Return the picture upright, in RGB and on white, as large as it is.
+
+    Raises:
+        UnreadablePicture: with the value, the rule, and what to give instead.
+    """
+    return _read(data, _upright)
+
+
+def _read(data: bytes, make: Callable[[Image.Image], Made]) -> Made:
     if not data:
         raise UnreadablePicture("picture has 0 bytes; give a JPEG, PNG, GIF or WebP file")
     if len(data) > MAX_BYTES:
@@ -40,7 +56,7 @@ def read_picture(data: bytes, *, side_px: int) -> Pixels:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own bomb warning: our rule below is stricter
             with Image.open(io.BytesIO(data)) as picture:
-                return _decode(picture, side_px)
+                return make(_small_enough(picture))
     except UnreadablePicture:
         raise
     except Image.DecompressionBombError as error:
@@ -59,18 +75,25 @@ def read_picture(data: bytes, *, side_px: int) -> Pixels:
         ) from error
 
 
-def _decode(picture: Image.Image, side_px: int) -> Pixels:
+def _small_enough(picture: Image.Image) -> Image.Image:
     width, height = picture.size
     if width * height > MAX_PIXELS:
         raise UnreadablePicture(
             f"picture is {width} x {height} pixels, at most {MAX_PIXELS:,} in all are read; "
             "give a smaller one"
         )
+    return picture
+
+
+def _square(picture: Image.Image, side_px: int) -> Pixels:
     # A JPEG can be decoded at 1/2, 1/4 or 1/8: never below twice what is needed.
     picture.draft("RGB", (side_px * 2, side_px * 2))
-    upright = ImageOps.exif_transpose(picture)
-    square = ImageOps.pad(_on_white(upright), (side_px, side_px), Image.Resampling.BICUBIC, color="white")
+    square = ImageOps.pad(_upright(picture), (side_px, side_px), Image.Resampling.BICUBIC, color="white")
     return np.asarray(square, dtype=np.uint8)
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    return _on_white(ImageOps.exif_transpose(picture))
 
 
 def _on_white(picture: Image.Image) -> Image.Image:

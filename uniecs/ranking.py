@@ -5,13 +5,14 @@ graded it 0 or less. Ties are broken against us: whatever is less relevant and
 has the same score stands above.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
+Score = Callable[[Vectors, Vectors], Vectors]  # a query (D,) and a gallery (N, D) to scores (N,)
 
 TOP = 10  # of nDCG and MRR
 
@@ -59,8 +60,18 @@ class Gallery:
         return max(own) if own else max(asked.groups.get(name, 0.0) for name in entry.groups)
 
 
+def cosines(query: Vectors, gallery: Vectors) -> Vectors:
+    """Score as an index does."""
+    scores: Vectors = gallery @ query
+    return scores
+
+
 def ranks_and_gains(
-    vectors: Vectors, asked: Sequence[Asked], gallery_vectors: Vectors, gallery: Gallery
+    vectors: Vectors,
+    asked: Sequence[Asked],
+    gallery_vectors: Vectors,
+    gallery: Gallery,
+    score: Score = cosines,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return each query's best rank, from 1, and its nDCG@10; 0 and NaN where nothing is right."""
     ranks = np.zeros(len(asked), dtype=np.int64)
@@ -69,7 +80,7 @@ def ranks_and_gains(
         grades = gallery.grades(query)
         if not grades:
             continue
-        scores = gallery_vectors @ vectors[at]
+        scores = score(vectors[at], gallery_vectors)
         relevance = np.zeros(len(scores))
         relevance[list(grades)] = list(grades.values())
         right = relevance > 0

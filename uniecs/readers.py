@@ -11,9 +11,10 @@ from typing import Protocol
 import numpy as np
 
 from .config import ModelConfig
+from .drawn import DRAWN_VERSION, drawn_ids
 from .errors import InvalidConfig, InvalidModel
 from .foreign_files import file_of
-from .tokenizer import MAX_CHARACTERS, PADDING, TOKENIZER_VERSION, Ids, text_ids
+from .tokenizer import MAX_CHARACTERS, PADDING, TOKENIZER_VERSION, Ids, entity_ids, text_ids
 
 # Beside the graphs of a model with a pretrained text tower.
 TOKENIZER_FILE = "tokenizer.json"
@@ -41,6 +42,32 @@ class NGramReader:
     def ids(self, text: str) -> Ids:
         """Return the hashed n-grams of each word."""
         return text_ids(text, rows=self._rows, max_tokens=self._longest)
+
+
+class EntityReader:
+    """The built-in tokenizer, which also says which words are a brand, a shelf or an attribute."""
+
+    version = f"{TOKENIZER_VERSION}+entities-1"
+
+    def __init__(self, config: ModelConfig) -> None:
+        self._rows, self._longest = config.hash_rows, config.max_tokens
+
+    def ids(self, text: str) -> Ids:
+        """Return the hashed n-grams of each word, and the mark of those that name something."""
+        return entity_ids(text, rows=self._rows, max_tokens=self._longest)
+
+
+class DrawnReader:
+    """No tokenizer at all: the text as it looks."""
+
+    version = DRAWN_VERSION
+
+    def __init__(self, config: ModelConfig) -> None:
+        self._side_px = config.side_px
+
+    def ids(self, text: str) -> Ids:
+        """Return a grey picture, each pixel plus 1."""
+        return drawn_ids(text, side_px=self._side_px)
 
 
 class PieceReader:
@@ -92,4 +119,8 @@ def saved_tokenizer(config: ModelConfig, folder: Path | None = None) -> str | No
 
 def reader_of(config: ModelConfig, saved: str | None) -> Reader:
     """Return the reader that a model was trained with."""
-    return PieceReader(saved, max_tokens=config.max_tokens) if saved is not None else NGramReader(config)
+    if saved is not None:
+        return PieceReader(saved, max_tokens=config.max_tokens)
+    if config.reads == "pixels":
+        return DrawnReader(config)
+    return EntityReader(config) if config.entity_gate else NGramReader(config)

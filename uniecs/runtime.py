@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .batched import Side, run_rows
+from .drawn import with_title_band
 from .errors import EmptyRow, InvalidConfig, InvalidModel, InvalidRows, UnreadablePicture
 from .kept import Kept
 from .model_folder import GRAPHS, read_model_folder
@@ -110,8 +111,14 @@ class Runtime:
             vectors[at : at + len(part)] = self._embed_some(part, first=at)
         return vectors
 
-    def embed_items(self, items: Iterable[tuple[str, Item]]) -> Iterable[Vectors]:
+    def embed_items(
+        self, items: Iterable[tuple[str, Item]], *, title_band: bool = False
+    ) -> Iterable[Vectors]:
         """Yield the vectors of named items, `ROWS_AT_ONCE` at a time, opening their pictures.
+
+        Args:
+            items: each with the name that a message gives it.
+            title_band: write the first line of an item's text on its pictures.
 
         Raises:
             InvalidRows: a picture cannot be opened or read; the message has the item's name.
@@ -120,6 +127,8 @@ class Runtime:
         for where, item in items:
             files = [each for each in (item.image, *item.more) if each is not None]
             pictures = [_bytes_of(file, where) for file in files]
+            if title_band and item.text:
+                pictures = [_banded(each, item.text, where) for each in pictures]
             main = pictures[0] if pictures else None
             named.append((where, Row(text=item.text, picture=main, more=tuple(pictures[1:]))))
             if len(named) == ROWS_AT_ONCE:
@@ -274,6 +283,13 @@ def _open(path: Path, provider: Provider) -> Any:
     if session.get_providers()[0] != wanted:  # offered by the package, but it found no such device
         raise InvalidConfig(f"provider {provider!r} cannot start on this machine; take provider 'cpu'")
     return session
+
+
+def _banded(picture: bytes, text: str, where: str) -> bytes:
+    try:
+        return with_title_band(picture, text.split("\n", maxsplit=1)[0])
+    except UnreadablePicture as error:
+        raise InvalidRows(f"{where}: {error.reason}") from error
 
 
 def _bytes_of(file: Path, where: str) -> bytes:

@@ -23,6 +23,9 @@ MAX_WORD = 16
 MAX_GRAMS = 2 * MAX_WORD
 PADDING = 0
 
+# A line of at most so many words after the title's is a brand, a shelf or an attribute, not a description.
+ENTITY_WORDS = 4
+
 # CJK ideographs and kana are written without spaces: one character, one token.
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _TOKEN = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
@@ -54,7 +57,24 @@ def word_ids(word: str, *, rows: int) -> list[int]:
 
 def text_ids(text: str, *, rows: int, max_tokens: int) -> Ids:
     """Return the ids of a text, shape (tokens, longest word), padded with 0 on the right."""
-    words = [word_ids(word, rows=rows) for word in tokenize(text, max_tokens=max_tokens)]
+    return _table([word_ids(word, rows=rows) for word in tokenize(text, max_tokens=max_tokens)])
+
+
+def entity_ids(text: str, *, rows: int, max_tokens: int) -> Ids:
+    r"""Return the ids of a text whose entities (brand, shelf) have one n-gram more: number `rows`.
+
+    >>> (entity_ids("Red mug\nWrenfold\nKitchen", rows=99, max_tokens=8) == 99).any(axis=1).tolist()
+    [False, False, True, True]
+    """
+    words: list[list[int]] = []
+    for at, line in enumerate(text[:MAX_CHARACTERS].splitlines()):
+        own = tokenize(line, max_tokens=max_tokens)
+        mark = [rows] if at and len(own) <= ENTITY_WORDS else []
+        words += [word_ids(word, rows=rows) + mark for word in own]
+    return _table(words[:max_tokens])
+
+
+def _table(words: list[list[int]]) -> Ids:
     if not words:
         return np.full((1, 1), PADDING, dtype=np.int64)
     ids = np.full((len(words), max(map(len, words))), PADDING, dtype=np.int64)

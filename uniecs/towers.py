@@ -84,7 +84,8 @@ class TextTower(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.grams = nn.Embedding(config.hash_rows, config.gram_width)
+        self.entity = config.hash_rows if config.entity_gate else 0  # the mark of a word that names something
+        self.grams = nn.Embedding(config.hash_rows + config.entity_gate, config.gram_width)
         nn.init.normal_(self.grams.weight, std=config.gram_width**-0.5)
         self.widen = nn.Linear(config.gram_width, config.width)
         self.place = nn.Parameter(torch.randn(config.max_tokens, config.width) * 0.02)
@@ -106,7 +107,29 @@ class TextTower(nn.Module):
         tokens = self.widen(words) + self.place[: ids.shape[1]]  # (B, L, D)
         for block in self.blocks:
             tokens = block(tokens, mask)
-        return self.norm(tokens), mask
+        tokens = self.norm(tokens)
+        return _entity_first(tokens, mask, (ids == self.entity).any(2)) if self.entity else (tokens, mask)
+
+
+class DrawnText(nn.Module):
+    """Looks at a drawn text as at a picture, with the image tower's own weights."""
+
+    def __init__(self, look: nn.Module) -> None:
+        super().__init__()
+        self.look = look
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Ids (B, S, S) int64, a grey pixel plus 1 -> tokens (B, (S/16)^2, D), mask."""
+        grey = (ids - 1).clamp(min=0).to(torch.uint8).unsqueeze(-1)
+        tokens = self.look(grey.expand(-1, -1, -1, 3))
+        return tokens, torch.ones_like(tokens[:, :, 0], dtype=torch.bool)
+
+
+def _entity_first(tokens: Tensor, mask: Tensor, named: Tensor) -> tuple[Tensor, Tensor]:
+    """Put the mean of the words that name something before all words; masked where there is none."""
+    weights = named.unsqueeze(-1).to(tokens.dtype)  # (B, L, 1)
+    entity = (tokens * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp(min=1.0)
+    return torch.cat([entity, tokens], dim=1), torch.cat([named.any(1, keepdim=True), mask], dim=1)
 
 
 def _plain_stem(config: ModelConfig) -> nn.Sequential:

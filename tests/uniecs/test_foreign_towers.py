@@ -124,6 +124,16 @@ def test_the_content_of_an_absent_side_is_never_seen(model: UniECS, pixels, ids)
     )
 
 
+def test_gates_are_exactly_zero_where_the_other_side_is_absent(model: UniECS, pixels, ids) -> None:  # type: ignore[no-untyped-def]
+    """The tower's own tokens pass the cross layers, bit for bit."""
+    there, absent = torch.ones(5, dtype=torch.bool), model.absent(5)
+    with torch.no_grad():
+        image, text = model.image(pixels, there), model.text(ids(12), there)
+        assert torch.equal(image.values, model.fusion.meet(image, absent)[0].values)
+        assert torch.equal(text.values, model.fusion.meet(absent, text)[1].values)
+        assert not torch.equal(image.values, model.fusion.meet(image, text)[0].values)
+
+
 def test_a_text_of_padding_alone_gives_no_nan(model: UniECS, pixels, ids) -> None:  # type: ignore[no-untyped-def]
     """A softmax over nothing would be one."""
     nothing = torch.zeros_like(ids(12))

@@ -17,11 +17,13 @@ SHAPES = {
     "gated_token": {},
     "late_attention": {"fusion": "late_attention"},
     "modality_experts": {"fusion": "modality_experts"},
+    "blend": {"fusion": "blend"},
     "concat": {"fusion": "concat"},
     "lifted_mean": {"fusion": "lifted_mean"},
     "mean": {"fusion": "mean"},
     "residual stem, four views": {"stem": "residual", "pool_views": 4},
     "shortcut": {"shortcut": True},
+    "entity gate": {"entity_gate": True},
 }
 
 
