@@ -5,6 +5,7 @@ a network here (see remote_pictures), and nothing is decoded: the encoder
 judges what a picture is.
 """
 
+import os
 import threading
 import zipfile
 from collections.abc import Sequence
@@ -54,7 +55,7 @@ class LocalPictures:
 
     def __init__(self, roots: Sequence[Path]) -> None:
         self.roots = tuple(roots)
-        self._folders = [root.resolve() for root in roots if root.is_dir()]
+        self._folders = [os.path.join(os.path.realpath(root), "") for root in roots if root.is_dir()]
         self._zips = [_Zip(root) for root in roots if not root.is_dir()]
         self._said = ", ".join(str(root) for root in roots) or "nowhere"
 
@@ -62,9 +63,9 @@ class LocalPictures:
         """Return the bytes under a relative name, an inner path or a `file:` URI."""
         name = _local_name(uri)
         for folder in self._folders:
-            path = (folder / name).resolve()
-            if path.is_relative_to(folder) and path.is_file():
-                return _read_file(path, uri)
+            path = os.path.realpath(os.path.join(folder, name))  # as text: a Path takes three times as long
+            if path.startswith(folder) and os.path.isfile(path):
+                return _read_file(Path(path), uri)
         for archive in self._zips:
             found = archive.read(name, uri)
             if found is not None:

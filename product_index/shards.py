@@ -77,7 +77,8 @@ def write_rows(path: "Place", rows: Sequence[ProductVector], *, dimension: int) 
         for name, type_ in _fingerprint_types(pa).items()
     }
     table = pa.table(plain | stamps | {"vector": pa.FixedSizeListArray.from_arrays(flat, dimension)})
-    write_whole(path, lambda part: pq.write_table(table, part))
+    # Nearly no value comes twice: a dictionary takes longer than the rest, and room.
+    write_whole(path, lambda part: pq.write_table(table, part, use_dictionary=False))
 
 
 def read_rows(path: "Place") -> Iterator[list[ProductVector]]:
