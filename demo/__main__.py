@@ -1,4 +1,4 @@
-"""`python -m demo`: walk the four journeys; `python -m demo train`: make the encoder again."""
+"""Walk the four journeys; with `train`, make the encoder again."""
 
 import os
 import signal

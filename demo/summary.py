@@ -69,7 +69,7 @@ def tell_summary(
     telling.console.print()
     for name, told in _facts(home, served, arrived, report, telling):
         telling.say(f"{name:<15}{told}", indent="", hanging=15)
-    telling.say(f"{'report':<15}{report.page.resolve()}", indent="", hanging=None)
+    telling.say(f"{'report':<15}{report.page}", indent="", hanging=None)
     text = example(home, served)
     if text is not None:
         where = "" if home.folder == DEFAULT_HOME else f"MILVUS_URI={home.index} "

@@ -1,4 +1,4 @@
-"""`python -m experiments`: weigh the evidence, plan it, ask for an assignment, write the report."""
+"""Weigh the evidence, plan it, ask for an assignment, write the report."""
 
 import json
 import sys
@@ -17,13 +17,13 @@ from .settings import Settings, midnight, week_end
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 Name = Annotated[str, typer.Option("--experiment", help="The experiment's name.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, nothing else.")]
 
 
 @app.command()
 def report(
-    name: Annotated[str | None, typer.Argument(help="The experiment's name.")] = None,
+    name: Annotated[str, typer.Argument(help="The experiment's name.")] = "uniecs-recall",
     *,
-    experiment: Name = "uniecs-recall",
     logs: Annotated[Path | None, typer.Option(help="The archive of events [EXPERIMENT_LOGS].")] = None,
     output: Annotated[
         Path | None, typer.Option("--out", "--output", help="Where the report goes [REPORTS].")
@@ -33,7 +33,7 @@ def report(
         str | None, typer.Option(help="Leave out this day (UTC) and later, as 2026-02-02.")
     ] = None,
     truth: Annotated[Path | None, typer.Option(help="Planted lifts, as JSON: simulations only.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers instead of a summary.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Turn logs into the weekly page."""
     from .signing import read_record
@@ -44,7 +44,7 @@ def report(
     end = week_end(week) if week is not None else None if until is None else midnight(until)
     settings = Settings()
     folder = output or settings.reports
-    chosen = load_experiments(settings.experiments)[name or experiment]
+    chosen = load_experiments(settings.experiments)[name]
     with Console(stderr=True).status("reading the logs"):
         aggregates = collect_aggregates(chosen, logs or settings.experiment_logs, folder, until=end)
         result, written = publish_report(
@@ -88,7 +88,7 @@ def compare(
     ] = None,
     segment: Annotated[list[str] | None, typer.Option(help="A column to cut by; repeat it.")] = None,
     alpha: Annotated[float, typer.Option(help="Intervals hold 1 - alpha of the time.")] = 0.05,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers instead of a table.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Compare the variants of any table with control."""
     from .tables.comparing import compare_table  # heavy: DuckDB and SciPy
@@ -123,7 +123,7 @@ def power(
     treated: Annotated[float, typer.Option(help="The share of units that see the treatment.")] = 0.5,
     saved: Annotated[float, typer.Option(help="The share of variance a covariate takes out.")] = 0.0,
     tests: Annotated[int, typer.Option(help="How many comparisons share alpha.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say how many units a lift needs, or which lift some units can show."""
     from .plan.power import Design, power_of, smallest_lift, units_needed
@@ -171,13 +171,15 @@ def plan(
     treated: Annotated[float, typer.Option(help="The share of units that get the treatment.")] = 0.5,
     looks: Annotated[int, typer.Option(help="How often it is looked at.")] = 4,
     every_days: Annotated[int, typer.Option(help="Days between two looks.")] = 7,
-    folder: Annotated[Path | None, typer.Option("--out", help="Where definitions are [EXPERIMENTS].")] = None,
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--out", "--output", help="Where definitions are [EXPERIMENTS].")
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Write a definition, in your words or like another, and sign it; with neither, sign what is there."""
     from .plan.plan_files import plan_experiment
 
-    place = folder or Settings().experiments
+    place = output or Settings().experiments
     if place is None:
         raise InvalidData("no place for definitions; give --out FOLDER or set EXPERIMENTS")
     written = plan_experiment(
@@ -212,7 +214,7 @@ def aa(
     cap: Annotated[list[str] | None, typer.Option(help="NAME=0.999 or NAME=250.")] = None,
     runs: Annotated[int, typer.Option(help="How many splits.")] = 1_000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same splits.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    as_json: Json = False,
 ) -> None:
     """Split a table's units at random, many times: does a test of nothing stay quiet?"""
     from .tables.again import repeat_a_a  # heavy: DuckDB and SciPy
@@ -239,7 +241,7 @@ def interleaving(
     ours: Annotated[str, typer.Option(help="The column of credit of the ranker that might be better.")],
     theirs: Annotated[str, typer.Option(help="The column of credit of the other.")],
     alpha: Annotated[float, typer.Option(help="The interval holds 1 - alpha of the time.")] = 0.05,
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say which of two interleaved rankers is preferred, one vote per unit."""
     from .interleaving import compare_interleaved  # heavy: DuckDB and SciPy
@@ -256,19 +258,29 @@ def interleaving(
 
 
 @app.command()
-def check(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def check(as_json: Json = False) -> None:
     """Read every definition and say what is wrong with the first that is, also against its signed plan."""
     from .running import load_running
+    from .signing import read_record
 
-    experiments = load_running(Settings().experiments, now=datetime.now(UTC))
+    folder = Settings().experiments
+    experiments = load_running(folder, now=datetime.now(UTC)).values()
+    records = {it.name: read_record(it.name, folder) for it in experiments}
+    signed = {name: None if record is None else record.signature for name, record in records.items()}
     if as_json:
-        typer.echo(json.dumps([{"name": it.name, "signature": it.signature} for it in experiments.values()]))
+        found = [
+            {"name": it.name, "signature": it.signature, "plan_signature": signed[it.name]}
+            for it in experiments
+        ]
+        typer.echo(json.dumps(found))
         return
-    for it in experiments.values():
+    for it in experiments:
         arms = ", ".join(f"{variant.name} {variant.share:.0%}" for variant in it.variants)
+        plan = signed[it.name]
         typer.echo(
             f"{it.name}  phase {it.phase}  {arms}  of {it.traffic:.0%} traffic"
-            f"  {it.start.date()} to {it.planned_end.date()}  signature {it.signature}"
+            f"  {it.start.date()} to {it.planned_end.date()}  definition {it.signature}"
+            f"  {'plan not signed' if plan is None else f'plan signed {plan[:16]}'}"
         )
 
 
@@ -276,7 +288,7 @@ def check(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
 def assign(
     unit: Annotated[str, typer.Argument(help="The unit's id.")],
     experiment: Name = "uniecs-recall",
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say which variant a unit gets now, and why."""
     from .assignment import assign as decide

@@ -92,7 +92,9 @@ class Experiments(Mapping[str, Experiment]):
             return self._by_name[name]
         except KeyError:
             known = ", ".join(sorted(self._by_name)) or "none"
-            raise UnknownExperiment(f"no experiment {name!r}; defined here: {known}") from None
+            raise UnknownExperiment(
+                f"no experiment {name!r}; defined here: {known}; EXPERIMENTS names another folder"
+            ) from None
 
     def __contains__(self, name: object) -> bool:
         return name in self._by_name

@@ -81,11 +81,13 @@ def check_skewness(spreads: Sequence[Spread]) -> Check:
     return Check(
         name="skewness",
         title="Enough for its tail",
-        status="warn" if short else "ok",
+        status="warn" if short else "ok" if spreads else "none",
         sentence=f"Fewer units per variant than a long tail asks for: {'; '.join(short)}. These intervals are"
         " rough; cap the metric before the next start, or run longer."
         if short
-        else "Every mean has the units its skewness asks for.",
+        else "Every mean has the units its skewness asks for."
+        if spreads
+        else "No metric is a mean over units.",
         figures={"units_needed": max(needed.values(), default=0.0)},
     )
 
@@ -109,10 +111,12 @@ def check_influence(pairs: Sequence[tuple[Spread, Spread]]) -> Check:
     return Check(
         name="influence",
         title="No unit decides alone",
-        status="warn" if heavy else "ok",
+        status="warn" if heavy else "ok" if pairs else "none",
         sentence=f"{'; '.join(heavy)}: cap the metric before the next start."
         if heavy
-        else f"No single unit moves a mean by more than {largest_move:.2f} of its standard error.",
+        else f"No single unit moves a mean by more than {largest_move:.2f} of its standard error."
+        if pairs
+        else "No metric is a mean over units.",
         figures={"standard_errors": largest_move},
     )
 

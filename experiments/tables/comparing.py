@@ -337,9 +337,9 @@ def _verdict(
                 )
         word = "stop" if worse else "ship" if better else "hold"
         said = {
-            "stop": f"{treatment}: {' and '.join(worse)} got worse",
-            "ship": f"{treatment}: {' and '.join(better)} improved",
-            "hold": f"{treatment}: no metric clearly moved",
+            "stop": f"{' and '.join(worse)} got worse in {treatment}",
+            "ship": f"{' and '.join(better)} improved in {treatment}",
+            "hold": f"no metric clearly moved in {treatment}",
         }[word]
         told[treatment] = (word, said)
         reasons += [_reason(it, alpha) for it in mine]

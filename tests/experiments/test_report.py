@@ -244,7 +244,7 @@ def test_the_command_writes_the_page_and_prints_the_numbers(
     ("argv", "sentence"),
     [
         (["report", "--logs", "nowhere"], "no Parquet files under nowhere/exposures"),
-        (["report", "--experiment", "nothing"], "no experiment 'nothing'; defined here: uniecs-recall"),
+        (["report", "nothing"], "no experiment 'nothing'; defined here: uniecs-recall"),
         (["report", "--until", "yesterday"], "'yesterday' is not a day"),
         (["assign", ""], "unit id is empty"),
     ],
@@ -270,7 +270,8 @@ def test_check_and_assign_answer_from_the_definitions(
     _, checked, _ = run(monkeypatch, capsys, "check", "--json")
     code, assigned, _ = run(monkeypatch, capsys, "assign", "用户12345", "--json")
 
-    assert [{"name": "uniecs-recall", "signature": experiment.signature}] == json.loads(checked)
+    (found,) = json.loads(checked)
+    assert ("uniecs-recall", experiment.signature, None) == tuple(found.values())
     assert 0 == code
     assert json.loads(assigned)["variant"] in ("control", "treatment")
 
