@@ -27,11 +27,11 @@ from .kafka_client import (
     Membership,
     acknowledged,
     administering,
-    common,
     consumer,
     in_our_words,
     key_of,
     messages_of,
+    opened,
     translated,
 )
 from .kafka_reader import KafkaTopicReader
@@ -263,8 +263,9 @@ class KafkaMessageSink:
     def __init__(self, connection: Connection, *, timeout_s: float = 30.0) -> None:
         self._timeout_s = timeout_s
         with translated("connecting", connection):
-            self._client = KafkaProducer(
-                **common(connection),
+            self._client = opened(
+                KafkaProducer,
+                connection,
                 linger_ms=5,
                 batch_size=128 * 1024,
                 max_request_size=DEAD_LETTER_MAX_BYTES,

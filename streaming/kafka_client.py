@@ -1,12 +1,13 @@
 """How every Kafka client of this room is opened, what it brings, and its errors in our words."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka import errors as failures
+from kafka.net.compat import KafkaNetClient
 from kafka.structs import OffsetAndMetadata
 
 from .addresses import wait_for_listener
@@ -34,8 +35,9 @@ NO = (
 
 def consumer(connection: Connection, group: str, **more: Any) -> Any:
     """A consumer that acknowledges only when told, starts at the beginning, and makes no topic."""
-    return KafkaConsumer(
-        **common(connection),
+    return opened(
+        KafkaConsumer,
+        connection,
         group_id=group,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -118,21 +120,33 @@ def messages_of(records: Sequence[Any]) -> list[Message]:
     ]
 
 
-def common(connection: Connection) -> dict[str, Any]:
-    """What every client is opened with, once somebody is at home.
+def opened(kind: Callable[..., Any], connection: Connection, **more: Any) -> Any:
+    """A client of this kind, once somebody is at home.
 
-    A client of kafka-python that finds nobody leaves its sockets open.
+    One of kafka-python that is refused leaves a thread and three files behind, for ever: each
+    try of a consumer that waits for its broker would. What it had begun is closed here.
     """
     options = {"bootstrap_timeout_ms": METADATA_TIMEOUT_MS, "client_id": "uniecs-online", **connection}
     wait_for_listener(options["bootstrap_servers"], timeout_s=options["bootstrap_timeout_ms"] / 1000)
-    return options
+    begun = []
+
+    def begin(**told: Any) -> Any:
+        begun.append(KafkaNetClient(**told))
+        return begun[-1]
+
+    try:
+        return kind(**options, **more, kafka_client=begin)
+    except BaseException:
+        for one in begun:
+            one.close()
+        raise
 
 
 @contextmanager
 def administering(connection: Connection) -> Iterator[Any]:
     """A client that asks about topics; closed at the end."""
     with translated("asking the broker", connection):
-        admin = KafkaAdminClient(**common(connection))
+        admin = opened(KafkaAdminClient, connection)
         try:
             yield admin
         finally:
