@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from .errors import InvalidEvent
 
-EventKind = Literal["assigned", "triggered", "exposed", "outcome"]
 QueryKind = Literal["text", "image", "both"]
 OutcomeKind = Literal["click", "add_to_cart", "order"]
 
@@ -263,12 +262,7 @@ def outcome_from_json(line: bytes) -> Outcome:
     Raises:
         InvalidEvent: not JSON, or a field is missing or of the wrong kind.
     """
-    fields = _load(line, _OUTCOME_FIELDS)
-    try:
-        fields["occurred_at"] = datetime.fromisoformat(fields["occurred_at"])
-        return Outcome(**fields)
-    except (TypeError, ValueError) as error:
-        raise InvalidEvent(f"not an outcome: {error!r} in {line[:200]!r}") from error
+    return _read_flat(line, Outcome, _OUTCOME_FIELDS, "an outcome")
 
 
 def mark_to_json(mark: Mark) -> bytes:
@@ -282,12 +276,7 @@ def mark_from_json(line: bytes) -> Mark:
     Raises:
         InvalidEvent: not JSON, or a field is missing or of the wrong kind.
     """
-    fields = _load(line, _MARK_FIELDS)
-    try:
-        fields["occurred_at"] = datetime.fromisoformat(fields["occurred_at"])
-        return Mark(**fields)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvalidEvent(f"not a mark: {error!r} in {line[:200]!r}") from error
+    return _read_flat(line, Mark, _MARK_FIELDS, "a mark")
 
 
 def to_json(event: Exposure | Outcome | Mark) -> bytes:
@@ -296,6 +285,8 @@ def to_json(event: Exposure | Outcome | Mark) -> bytes:
         return exposure_to_json(event)
     return outcome_to_json(event) if isinstance(event, Outcome) else mark_to_json(event)
 
+
+_Flat = TypeVar("_Flat", "Outcome", "Mark")
 
 _EXPOSURE_FIELDS = tuple(Exposure.__dataclass_fields__)
 _OUTCOME_FIELDS = tuple(Outcome.__dataclass_fields__)
@@ -306,6 +297,15 @@ def _flat(event: Outcome | Mark, names: tuple[str, ...]) -> bytes:
     fields: dict[str, Any] = {name: getattr(event, name) for name in names}
     fields["occurred_at"] = _rfc3339(event.occurred_at)
     return _dump(fields)
+
+
+def _read_flat(line: bytes, kind: type[_Flat], names: tuple[str, ...], what: str) -> _Flat:
+    fields = _load(line, names)
+    try:
+        fields["occurred_at"] = datetime.fromisoformat(fields["occurred_at"])
+        return kind(**fields)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidEvent(f"not {what}: {error!r} in {line[:200]!r}") from error
 
 
 def _check_event(event: str, unit_id: str, occurred_at: datetime) -> None:

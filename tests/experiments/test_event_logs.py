@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -25,6 +25,7 @@ from experiments.exposure import (
     event_id,
     exposure_from_json,
     mark_from_json,
+    outcome_from_json,
     to_json,
 )
 
@@ -312,13 +313,14 @@ def test_an_event_is_named_by_what_it_says() -> None:
     )
 
 
+@pytest.mark.parametrize("read", [exposure_from_json, outcome_from_json, mark_from_json])
 @pytest.mark.parametrize(
     "line", [b"{", b"[]", b"{}", b'{"event_id":"m","kind":"seen","unit_id":"u","occurred_at":"2026-01-15"}']
 )
-def test_a_line_that_is_no_mark_is_refused(line: bytes) -> None:
+def test_a_line_that_is_no_event_is_refused(line: bytes, read: Callable[[bytes], object]) -> None:
     """One kind of error for whoever reads."""
     with pytest.raises(InvalidEvent):
-        mark_from_json(line)
+        read(line)
 
 
 def test_a_mark_is_of_a_known_kind() -> None:
