@@ -20,7 +20,7 @@ sequential    how strict a look must be (anytime: at any look)
 trust         may these numbers be believed at all (trust_cuts, trust_numbers; audit by bootstrap)
 verdict       ship, hold, stop or broken
 explaining/   what explains a result and decides nothing
-analysis      all of it, as plain JSON
+analysis      all of it, as plain JSON (looks: how strict each is; describing: what stands beside the numbers)
 report        the weekly page (plots, templates; report_text for Markdown and Slack)
 weekly        from logs to the page, for a schedule or a command
 tables/       the same for any table, without a definition
