@@ -6,6 +6,7 @@ Open loop: searches arrive by the clock, whether the ones before have been
 answered or not, and time counts from when they should have arrived. The base
 takes 15 ms. Blocks without and with the plugin alternate (`paired`), with a
 pause before each, so that what a sidecar still works off falls on neither.
+A killed sidecar is started again at most every 5 seconds: its blocks are as long.
 Rounds are added while a bar lies inside the interval. `alone` is how far apart
 two blocks without any plugin come out; the first line has no plugin at all.
 Half of the units are in control: their answer must be the base, byte for byte.
@@ -46,6 +47,7 @@ from recall_plugin.plugin import RecallPlugin
 from recall_plugin.query import Query
 from recall_plugin.settings import Settings
 from recall_plugin.sidecar.client import SidecarAway, SidecarChannel, SidecarLine, describe
+from recall_plugin.sidecar.starting import START_AGAIN_AFTER_S
 
 BASE_S = 0.015
 BARS = {0.5: 1.02, 0.99: 1.05}
@@ -122,6 +124,7 @@ class Case:
         open: a plugin for the time of the case; None for no plugin at all.
         meanwhile: is called as each block with the plugin begins: it kills, fills, ...
         afterwards: is called when it has ended: all is well again before the next block.
+        at_least_s: how long a block must be, for what happens in each of them cannot happen more often.
         must_hold: the bars count.
     """
 
@@ -129,6 +132,7 @@ class Case:
     open: Callable[[ExitStack], RecallPlugin | None]
     meanwhile: Callable[[], None] = lambda: None
     afterwards: Callable[[], None] = lambda: None
+    at_least_s: float = 0.0
     must_hold: bool = True
 
 
@@ -159,13 +163,19 @@ def cases() -> Iterator[Case]:
 def _killed_and_full() -> Iterator[Case]:
     """The sidecar is killed again and again; its socket takes connections and never answers."""
     killed = _Killed()
-    yield Case(name="sidecar killed -9", open=killed.open, meanwhile=killed.kill, afterwards=killed.wait)
+    yield Case(
+        name="sidecar killed -9",
+        open=killed.open,
+        meanwhile=killed.kill,
+        afterwards=killed.wait,
+        at_least_s=START_AGAIN_AFTER_S,
+    )
     yield Case(name="socket full", open=lambda stack: _opened(stack, [_proxy(_full_socket(stack))]))
     yield Case(name="no sidecar", open=lambda stack: _opened(stack, [_proxy(_folder(stack) / "s")]))
 
 
 class _Killed:
-    """A sidecar that its process manager starts again after each kill."""
+    """A sidecar that is killed as soon as it has been started again, as often as it is: every 5 seconds."""
 
     def open(self, stack: ExitStack) -> RecallPlugin:
         self._path = _folder(stack) / "s"
@@ -187,6 +197,7 @@ def measure(case: Case, *, rounds: int, at_most: int, seconds: float, rate: floa
     """Rounds without and with, by turns."""
     tally = Tally()
     experiment = load_experiments()["uniecs-recall"]
+    seconds = max(seconds, case.at_least_s)
     with ExitStack() as stack:
         plugin = case.open(stack)
         pool = stack.enter_context(ThreadPoolExecutor(64))

@@ -23,6 +23,7 @@ from product_index.vector_store import Hit
 from recall_plugin.channels import Channel
 from recall_plugin.channels.uniecs import UniecsChannel
 from recall_plugin.query import ChannelAnswer, ChannelRequest
+from recall_plugin.sidecar.giving_way import give_way
 from recall_plugin.sidecar.running import run_sidecar
 
 Answer = Callable[[ChannelRequest], Any]
@@ -166,5 +167,6 @@ def slow_vendor(*, after_s: float = 0.2) -> Callable[[str, Mapping[str, Any]], D
 
 
 if __name__ == "__main__":
+    give_way()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     run_sidecar(Path(sys.argv[1]), lambda _: SIDECAR[sys.argv[2]].channel(), ["uniecs"], in_flight=64)

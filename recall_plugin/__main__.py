@@ -78,9 +78,12 @@ def sidecar(
     ] = None,
 ) -> None:
     """Run the channels in this process, behind a Unix socket, until SIGTERM; SIGHUP loads them again."""
+    from .sidecar.giving_way import give_way
     from .sidecar.running import run_sidecar
 
     settings = read_settings()
+    if settings.sidecar_gives_way:
+        give_way()
     if socket is not None:
         settings = settings.model_copy(update={"sidecar_socket": socket})
     run_sidecar(

@@ -137,6 +137,7 @@ def _running(stack: Stack, home: Home, env: Mapping[str, str], experiment: Exper
             "RECALL_EVENTS": str(home.served),
             "RECALL_CHANNELS_IN": "sidecar",
             "RECALL_SIDECAR_SOCKET": str(Path(folder) / "sidecar.sock"),
+            "RECALL_SIDECAR_GIVES_WAY": "false",  # whoever watches the demo waits for it
             "RECALL_HOST": "127.0.0.1",
             "RECALL_PORT": str(port),
             "RECALL_BUDGET_MS": str(WAIT_MS),

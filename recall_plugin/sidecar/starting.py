@@ -121,9 +121,10 @@ class Starter:
             command = [sys.executable, "-m", "recall_plugin", "sidecar", "--socket", str(self._path)]
             command += ["--end-when-idle-s", str(END_WHEN_IDLE_S)]
             # What it says goes beside its socket: it may outlive whoever started it, and their terminal.
+            # A group of its own, so that Ctrl-C does not end it; the same session, where it gives way.
             with contextlib.suppress(OSError), _log_of(self._path).open("ab") as said:
                 self._started = subprocess.Popen(  # noqa: S603 - this interpreter, this package
-                    command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
+                    command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, process_group=0
                 )
                 log.info("sidecar_started", pid=self._started.pid, socket=str(self._path))
 

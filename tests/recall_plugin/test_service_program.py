@@ -66,6 +66,7 @@ def test_it_reloads_at_a_hang_up_and_ends_well_without_dropping_a_request(folder
         "EXPERIMENTS": str(definitions),
         "RECALL_SIDECAR_SOCKET": str(folder / "s"),
         "RECALL_SIDECAR_START": "true",
+        "RECALL_SIDECAR_GIVES_WAY": "false",
     }
     running = start(folder, "serve", **environment)
     statuses: list[int] = []
