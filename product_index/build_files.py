@@ -4,7 +4,7 @@ A path of this machine stays a `Path`; `s3://bucket/rebuild` and the like are
 opened through universal-pathlib, which is fsspec with the manners of a path.
 Keys and endpoints are fsspec's own matter, as for pictures. A file is there
 whole or not at all: it is written beside its place and moved, or written here
-and uploaded in one go.
+and uploaded in one go; it is read as a whole, too.
 """
 
 import os
@@ -32,9 +32,14 @@ def place_of(said: "str | Place") -> "Place":
     """
     if not isinstance(said, str):
         return said
-    scheme, mark, _ = said.partition("://")
+    scheme, mark, rest = said.partition("://")
     if not mark:
         return Path(said)
+    if "@" in rest.partition("/")[0]:
+        raise InvalidSettings(
+            "REBUILD_FOLDER carries a user or a key before its '@', which logs would show; give keys by the "
+            "environment of the store's client (AWS_ACCESS_KEY_ID, ...)"
+        )
     if scheme == "file":
         return Path(unquote(urlsplit(said).path))
     try:
@@ -97,7 +102,14 @@ def reading(place: "Place") -> Iterator[BinaryIO]:
         FolderUnavailable: it cannot be read.
     """
     try:
-        with place.open("rb") as stream:
+        if isinstance(place, Path):
+            with place.open("rb") as stream:
+                yield stream
+            return
+        with (
+            tempfile.TemporaryDirectory(prefix="rebuild-") as folder,
+            _download(place, Path(folder)).open("rb") as stream,
+        ):
             yield stream
     except FileNotFoundError:
         raise
@@ -107,12 +119,39 @@ def reading(place: "Place") -> Iterator[BinaryIO]:
         ) from error
 
 
+def is_there(place: "Place") -> bool:
+    """Whether there is such a file.
+
+    Raises:
+        FolderUnavailable: the store does not tell.
+    """
+    if isinstance(place, Path):
+        return place.is_file()
+    with _asking(place), suppress(FileNotFoundError):  # its is_file takes a store that is away for a No
+        place.fs.info(place.path)
+        return True
+    return False
+
+
+def names_in(place: "Place") -> list[str]:
+    """What lies in a folder; nothing in one that is not there.
+
+    Raises:
+        FolderUnavailable: the store does not tell.
+    """
+    with _asking(place), suppress(FileNotFoundError):
+        if isinstance(place, Path):
+            return [one.name for one in place.iterdir()]
+        return [str(one).rstrip("/").rpartition("/")[2] for one in place.fs.ls(place.path, detail=False)]
+    return []
+
+
 def remove_folder(place: "Place") -> None:
     """Remove a folder and all in it; what another removes meanwhile is no failure."""
     if isinstance(place, Path):
         shutil.rmtree(place, ignore_errors=True)
         return
-    with suppress(FileNotFoundError):
+    with _asking(place), suppress(FileNotFoundError):
         place.fs.rm(place.path, recursive=True)
 
 
@@ -130,9 +169,34 @@ def _upload(place: "UPath", write: Callable[[Path], object]) -> None:
     with tempfile.TemporaryDirectory(prefix="rebuild-") as folder:
         part = Path(folder) / place.name
         write(part)
-        try:
+        with _as_of_a_disk():
             place.fs.put_file(str(part), place.path)
-        except OSError:
-            raise
-        except Exception as error:  # whatever a store's client raises
-            raise OSError(f"the store fails: {error!r}") from error
+
+
+def _download(place: "UPath", folder: Path) -> Path:
+    part = folder / place.name
+    with _as_of_a_disk():
+        place.fs.get_file(place.path, str(part))
+    return part
+
+
+@contextmanager
+def _asking(place: "Place") -> Iterator[None]:
+    try:
+        with _as_of_a_disk():
+            yield
+    except OSError as error:
+        raise FolderUnavailable(
+            f"{place} cannot be asked for ({error}); look whether REBUILD_FOLDER is there and may be read"
+        ) from error
+
+
+@contextmanager
+def _as_of_a_disk() -> Iterator[None]:
+    """A store's client raises whatever it likes; a disk, OSError."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(f"the store fails: {error!r}") from error

@@ -5,6 +5,7 @@ not name another bucket that our key happens to open. Keys and endpoints are
 fsspec's own matter: its environment (FSSPEC_S3_KEY, ...), files and roles.
 """
 
+import errno
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -43,10 +44,10 @@ class StorePictures:
             PictureMissing: there is none, or it lies elsewhere.
             PictureUnavailable: the store did not answer.
         """
-        if not url.startswith(self._places) or ".." in url.split("/"):
+        if not url.startswith(self._places) or ".." in url.split("/") or url.endswith("/"):
             listed = ", ".join(self._places)
             raise PictureMissing(
-                f"picture {shown(url)} is not under {listed}; list its place in PICTURE_STORES"
+                f"picture {shown(url)} is no file under {listed}; correct it, or list it in PICTURE_STORES"
             )
         try:
             picture = within(self._timeout_s, lambda: _read(url))
@@ -66,12 +67,18 @@ class StorePictures:
 
 
 def _read(url: str) -> bytes:
-    found: bytes = _store(url.partition("://")[0]).cat_file(url, start=0, end=MAX_PICTURE_BYTES + 1)
+    try:
+        found: bytes = store_of(url.partition("://")[0]).cat_file(url, start=0, end=MAX_PICTURE_BYTES + 1)
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # S3's word for the first bytes of a file that has none
+            return b""
+        raise
     return found
 
 
 @functools.cache
-def _store(scheme: str) -> Any:
+def store_of(scheme: str) -> Any:
+    """The client of such a store; one for all threads, each of which fsspec would give its own."""
     import fsspec
 
     return fsspec.filesystem(scheme)
@@ -79,6 +86,11 @@ def _store(scheme: str) -> Any:
 
 def _check_place(place: str) -> None:
     scheme, _, rest = place.partition("://")
+    if "@" in rest:
+        raise InvalidSettings(
+            f"PICTURE_STORES has a place of {scheme!r} with a user or a key before its '@', which logs would "
+            "show; give keys by the environment of the store's client (AWS_ACCESS_KEY_ID, ...)"
+        )
     if not rest.strip("/") or scheme in {"file", "local", "http", "https"}:
         raise InvalidSettings(
             f"PICTURE_STORES has {place!r}, which is no place in an object store; write it like s3://bucket"

@@ -22,7 +22,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from .build_files import Place, place_of, read_text, remove_folder, write_text
+from .build_files import Place, is_there, names_in, place_of, read_text, reading, remove_folder, write_text
 from .catalog import Catalogue, Report
 from .embedding import check_same_space, look_and_embed, spec_of
 from .encoder import Encoder
@@ -189,7 +189,7 @@ def embed_shard(plan: Plan, number: int, encoder: Encoder, pictures: Pictures, *
     check_same_space(encoder, plan.spec, plan.collection)
     key = _shard_key(plan, number)
     done = _read_shard(plan, number)
-    if done is not None and done.key == key and rows_path(plan, number).is_file():
+    if done is not None and done.key == key and is_there(rows_path(plan, number)):
         return done
     rows, failed, notes, reused = [], [], [], 0
     held = _taken_over(plan, number)
@@ -259,8 +259,7 @@ def drop_files(folder: "str | Place", alias: str, *, before: str | None, kept: C
     leaves files, too. Files of collections that are kept stay.
     """
     home = place_of(folder)
-    found = [place.name for place in home.iterdir()] if home.is_dir() else []
-    gone = [name for name in old_builds(found, alias, live=before or "") if name not in kept]
+    gone = [name for name in old_builds(names_in(home), alias, live=before or "") if name not in kept]
     for name in gone:
         remove_folder(home / name)
     return sorted(gone)
@@ -278,7 +277,7 @@ def _served_path(plan: Plan, number: int) -> "Place":
 def _taken_over(plan: Plan, number: int) -> dict[tuple[str, str, str], NDArray[np.float32]]:
     """The vectors that are served, by what was seen to make them."""
     path = _served_path(plan, number)
-    if not path.is_file():
+    if not is_there(path):
         return {}
     return {
         (row.product_id, row.fingerprint.text_hash, row.fingerprint.image_digest): row.vector
@@ -304,5 +303,6 @@ def _read_shard(plan: Plan, number: int) -> Shard | None:
 def _shard_key(plan: Plan, number: int) -> str:
     digest = hashlib.sha256(f"{plan.spec}".encode())
     for part in plan.shards[number]:
-        digest.update((plan.folder / part).read_bytes())
+        with reading(plan.folder / part) as stream:
+            digest.update(stream.read())
     return digest.hexdigest()

@@ -1,16 +1,19 @@
 """The stores that keep the same promises (in memory, milvus-lite, a real Milvus), and a store of pictures."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
 import pytest
 
+from product_index import picture_stores
 from product_index.encoder import HashEncoder
 from product_index.vector_store import InMemoryVectorDatabase, VectorDatabase, VectorStore
 
 from .picture_host import PICTURE
 from .rows import SPEC
+from .s3_store import NoS3, S3Store, start_s3
 
 DIMENSION = 16
 
@@ -110,6 +113,30 @@ def store(kind: str, request: pytest.FixtureRequest) -> VectorStore:
     kept._client.delete("products_v1", filter="indexed_at_ms >= 0")
     assert [] == list(kept.rows())
     return kept
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Store]:
+    """A server that speaks S3."""
+    try:
+        store = start_s3(tmp_path_factory.mktemp("s3"))
+    except NoS3 as why:
+        pytest.skip(str(why))
+    try:
+        yield store
+    finally:
+        store.process.stop()
+
+
+@pytest.fixture
+def s3(s3_server: S3Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Store]:
+    """The server, and an environment whose clients find it; `s3:` is its only door."""
+    monkeypatch.setattr(sys, "path", [*sys.path, str(s3_server.packages)])
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    yield s3_server
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    picture_stores.store_of.cache_clear()
 
 
 @pytest.fixture

@@ -3,13 +3,22 @@
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import fsspec
 import pytest
 
 from product_index import rebuild
-from product_index.build_files import place_of, read_text, write_text, write_whole
+from product_index.build_files import (
+    is_there,
+    names_in,
+    place_of,
+    read_text,
+    remove_folder,
+    write_text,
+    write_whole,
+)  # fmt: skip
 from product_index.catalog import open_catalogue
 from product_index.encoder import HashEncoder
 from product_index.errors import FolderUnavailable, InvalidSettings
@@ -20,13 +29,16 @@ from tests.product_index.rows import NOON, state_of
 ENCODER = HashEncoder(16)
 
 
-@pytest.fixture
-def store() -> Iterator[str]:
-    """A store in memory that fsspec brings: the road of `s3:` without Amazon."""
-    yield "memory://builds/night"
-    files = fsspec.filesystem("memory")
-    if files.exists("/builds"):
-        files.rm("/builds", recursive=True)
+@pytest.fixture(params=["memory", "s3"])
+def store(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A store in memory that fsspec brings, and one that speaks S3."""
+    kind = request.param
+    if kind == "s3":
+        request.getfixturevalue("s3").make_bucket("builds")
+    yield f"{kind}://builds/night"
+    files = fsspec.filesystem(kind)
+    if files.exists("builds"):
+        files.rm("builds", recursive=True)
 
 
 @pytest.fixture
@@ -110,14 +122,24 @@ def test_a_store_that_fails_is_told_and_may_be_asked_again(
         raise RuntimeError("the bucket does not answer")
 
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(fsspec.filesystem("memory"), "put_file", away)
-        with pytest.raises(FolderUnavailable, match="the bucket does not answer"):
-            write_text(place, "whole")
+        for asked in ("put_file", "get_file", "info", "ls", "rm"):
+            meanwhile.setattr(place.fs, asked, away)
+        for act in (partial(write_text, text="whole"), read_text, is_there, names_in, remove_folder):
+            with pytest.raises(FolderUnavailable, match="the bucket does not answer"):
+                act(place)
     write_text(place, "whole")
 
+    assert is_there(place)
     assert "whole" == read_text(place)
 
 
 def test_an_address_of_no_known_store_is_refused_before_the_work() -> None:
     with pytest.raises(InvalidSettings, match="REBUILD_FOLDER is 'nowhere://bucket'"):
         place_of("nowhere://bucket")
+
+
+def test_an_address_with_a_key_is_refused_and_not_repeated() -> None:
+    with pytest.raises(InvalidSettings, match="AWS_ACCESS_KEY_ID") as refused:
+        place_of("s3://key:secret@bucket/rebuild")
+
+    assert "secret@" not in str(refused.value)
