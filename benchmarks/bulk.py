@@ -2,6 +2,7 @@
 
     python -m benchmarks.bulk                      # 5,000 products, the committed encoder, milvus-lite
     python -m benchmarks.bulk --products 2500,5000 --real --out bulk.json
+    python -m benchmarks.bulk --products 500 --large   # an encoder of the size that a shop serves: 5 minutes
 
 The same slices of a messy catalogue go three ways in turn, so that a busy
 moment of the machine hits all: the encoder alone on contents that are in
@@ -42,11 +43,11 @@ NOW = datetime(2026, 11, 20, tzinfo=UTC)
 SLICE = 500
 
 
-def measure(folder: Path, uri: str, products: int) -> dict[str, Any]:
+def measure(folder: Path, uri: str, products: int, model: Path) -> dict[str, Any]:
     """Seconds per slice of each way, and whether the two collections are the same."""
     catalogue = open_catalogue(write_goods(folder / "goods", products, pictures=products // 2))
     pictures = pictures_beside(folder / "goods")
-    alone, paged, sharded, looking = (UniecsEncoder(Path("demo/model")) for _ in range(4))
+    alone, paged, sharded, looking = (UniecsEncoder(model) for _ in range(4))
     database = MilvusVectorDatabase(uri, timeout_s=60)
     store = database.create("bulk_paged", spec_of(paged))
     plan = begin(catalogue, sharded, alias="products", folder=folder, now=NOW, seed="bulk", part_rows=SLICE)
@@ -133,16 +134,21 @@ def grown(less: dict[str, Any], more: dict[str, Any]) -> str:
     )
 
 
-def run(products: int, *, real: bool) -> dict[str, Any]:
+def run(products: int, *, real: bool, large: bool) -> dict[str, Any]:
     """All ways at one size, on a store of its own."""
     with tempfile.TemporaryDirectory() as folder:
+        model = Path("demo/model")
+        if large:
+            from benchmarks.large_encoder import make_large_encoder
+
+            model = make_large_encoder(Path(folder) / "large", width=256)
         uri, server = str(Path(folder) / "index.db"), None
         if real:
             from tests.product_index.real_milvus import start_real_milvus
 
             uri, server = start_real_milvus(Path(folder) / "real")
         try:
-            return measure(Path(folder), uri, products)
+            return measure(Path(folder), uri, products, model)
         finally:
             if server is not None:
                 server.stop()
@@ -153,11 +159,12 @@ def main() -> None:
     said = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     said.add_argument("--products", default="5000", help="how many; two numbers, comma between, tell growth")
     said.add_argument("--real", action="store_true", help="into a real Milvus instead of milvus-lite")
+    said.add_argument("--large", action="store_true", help="with MiniLM and a tower of ViT-B/32's shape")
     said.add_argument("--out", type=Path, help="keep the figures as JSON")
     asked_for = said.parse_args()
     found: list[dict[str, Any]] = []
     for products in map(int, asked_for.products.split(",")):
-        found.append(run(products, real=asked_for.real))
+        found.append(run(products, real=asked_for.real, large=asked_for.large))
         print(told(found[-1]), flush=True)
         if asked_for.out:
             machine = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
