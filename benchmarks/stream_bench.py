@@ -5,6 +5,7 @@ their own where they must not share a core with who publishes.
 """
 
 import os
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -259,3 +260,17 @@ def resident_mb(pid: int) -> float:
     """What a process holds in memory."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def table(figures: dict[str, list[float]]) -> None:
+    """Medians and spreads, per second."""
+    print("| what | per second, median | spread |\n| --- | --: | --- |")
+    for name, found in figures.items():
+        print(f"| {name} | {statistics.median(found):.0f} | {min(found):.0f} to {max(found):.0f} |")
+
+
+def told(name: str, ours: Sequence[float], theirs: Sequence[float], *, wanted: str) -> None:
+    """The ratio turn by turn: what else the machine does hits both sides of a turn."""
+    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+    print(f"\n{name} = {statistics.median(ratios):.2f}, turns {spread} (wanted {wanted})")

@@ -17,7 +17,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import structlog
 import typer
 
@@ -27,13 +26,13 @@ from benchmarks.stream_bench import (
     Bench,
     Counting,
     applying,
-    change_of,
     goods,
     open_bench,
-    plain,
-    repriced,
+    table,
+    told,
 )
 from benchmarks.stream_load import fresh, memory, scale
+from benchmarks.stream_prices import price_changes
 from product_index.content import text_seen
 from product_index.embedding import EMBED_BATCH, spec_of
 from product_index.encoder import Content, HashEncoder
@@ -41,13 +40,11 @@ from product_index.milvus import MilvusVectorDatabase
 from product_index.product import ProductChange
 from product_index.refresh import Receipt
 from product_index.uniecs_encoder import UniecsEncoder
-from product_index.vector_store import InMemoryVectorDatabase, VectorStore
+from product_index.vector_store import InMemoryVectorDatabase
 
 PARTS = ("embed", "large", "prices", "scale", "fresh", "retail")
 # So much longer an encoder of that size takes for an item, roughly.
 LARGE_TAKES = 16
-# A bare client is asked in each of these; the fastest counts against us.
-BARE_BATCHES = (64, 256, 1024)
 
 
 def main(
@@ -127,60 +124,6 @@ def embed_alone(encoder: UniecsEncoder, contents: Sequence[Content]) -> float:
     return time.perf_counter() - began_s
 
 
-def price_changes(bench: Bench, count: int, turns: int, embed_per_s: dict[str, float]) -> None:
-    """Prices: through the consumer, and rows of the same size by a bare client."""
-    encoder = Counting(HashEncoder(128))
-    with closing(MilvusVectorDatabase(bench.uri)) as database:
-        store = database.create(bench.name("green"), spec_of(encoder))  # type: ignore[arg-type]
-        apply = applying(encoder, store)  # type: ignore[arg-type]
-        products = [plain(number) for number in range(count)]
-        for start in range(0, count, 1024):
-            apply([change_of(one, version=1) for one in products[start : start + 1024]])
-        rows = stored_rows(bench, store, [one.product_id for one in products])
-        bare: dict[int, list[float]] = {size: [] for size in BARE_BATCHES}
-        ours = []
-        asked = encoder.asked
-        for turn in range(turns):
-            for size, found in bare.items():
-                found.append(count / upsert_bare(bench, store, rows, size))
-            changes = [repriced(one, version=turn + 2) for one in products]
-            ours.append(count / bench.seconds_for(changes, apply))
-    best = max(bare.values(), key=statistics.median)
-    print(f"\nPrice changes, {count} in a turn; the encoder was asked {encoder.asked - asked} times\n")
-    named = {f"bare pymilvus upserts, {size} rows each": found for size, found in bare.items()}
-    table({**named, "price changes through the consumer": ours})
-    told("price changes : bare upserts, the fastest", ours, best, wanted="0.8")
-    for name, per_s in embed_per_s.items():
-        ratio = statistics.median(ours) / per_s
-        print(f"\nprice changes : new products through the consumer, {name} = {ratio:.1f} (wanted 10)")
-
-
-def stored_rows(bench: Bench, store: VectorStore, ids: Sequence[str]) -> list[dict[str, object]]:
-    """The rows as a bare client reads them."""
-    from pymilvus import MilvusClient
-
-    client = MilvusClient(bench.uri)
-    store.count()  # loads it
-    rows: list[dict[str, object]] = []
-    for start in range(0, len(ids), 1024):
-        rows += client.query(store.name, ids=ids[start : start + 1024], output_fields=["*"])
-    client.close()
-    return [{**row, "vector": np.asarray(row["vector"], dtype=np.float32)} for row in rows]
-
-
-def upsert_bare(bench: Bench, store: VectorStore, rows: list[dict[str, object]], size: int) -> float:
-    """The client alone writes the rows as they are; the seconds."""
-    from pymilvus import MilvusClient
-
-    client = MilvusClient(bench.uri)
-    began_s = time.perf_counter()
-    for start in range(0, len(rows), size):
-        client.upsert(store.name, rows[start : start + size], timeout=30)
-    took_s = time.perf_counter() - began_s
-    client.close()
-    return took_s
-
-
 def retail(bench: Bench) -> None:
     """Four weeks of a real shop through Kafka; no product twice in one call, so nothing is superseded."""
     file = retail_file()
@@ -228,20 +171,6 @@ def waves(changes: Iterable[ProductChange]) -> Iterator[list[ProductChange]]:
         wave[one.product_id] = one
     if wave:
         yield list(wave.values())
-
-
-def table(figures: dict[str, list[float]]) -> None:
-    """Medians and spreads, per second."""
-    print("| what | per second, median | spread |\n| --- | --: | --- |")
-    for name, found in figures.items():
-        print(f"| {name} | {statistics.median(found):.0f} | {min(found):.0f} to {max(found):.0f} |")
-
-
-def told(name: str, ours: Sequence[float], theirs: Sequence[float], *, wanted: str) -> None:
-    """The ratio turn by turn: what else the machine does hits both sides of a turn."""
-    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
-    spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-    print(f"\n{name} = {statistics.median(ratios):.2f}, turns {spread} (wanted {wanted})")
 
 
 if __name__ == "__main__":
