@@ -22,7 +22,7 @@ from experiments.explaining.attribution import channel_parts
 from experiments.explaining.clusters import by_cluster
 from experiments.explaining.novelty import by_age
 from experiments.explaining.triggers import trigger_analysis
-from experiments.inference import Comparison, Estimate, compare, compare_estimates
+from experiments.inference import Comparison, Estimate, blank, compare, compare_estimates
 from experiments.metrics import Moments
 from experiments.plan.power import Design, power_of
 from experiments.sequential import bounds, nominal_alpha
@@ -79,7 +79,7 @@ def by_impression(control: Arm, treatment: Arm) -> Comparison:
         Estimate(count=int(n), value=k / n, variance=k / n * (1 - k / n) / n)
         for k, n in ((arm["clicks"].sum(), arm["searches"].sum()) for arm in (control, treatment))
     ]
-    return compare_estimates(blank(), *rates, alpha=0.05)
+    return compare_estimates(blank("it", *rates), *rates, alpha=0.05)
 
 
 def raw(control: Arm, treatment: Arm) -> Comparison:
@@ -102,19 +102,8 @@ def adjusted(control: Arm, treatment: Arm) -> Comparison:
     both = adjust_by_covariate(*(moments(y=arm["revenue"], x=arm["before"]) for arm in (control, treatment)))
     if isinstance(both, str):
         raise TypeError(both)
-    return compare_estimates(blank(), both.control, both.treatment, alpha=0.05, together=both.together)
-
-
-def blank() -> Comparison:
-    return Comparison(
-        metric="it",
-        control="control",
-        treatment="treatment",
-        n_control=0,
-        n_treatment=0,
-        control_value=None,
-        treatment_value=None,
-    )
+    arms = both.control, both.treatment
+    return compare_estimates(blank("it", *arms), *arms, alpha=0.05, together=both.together)
 
 
 WAYS: Sequence[tuple[str, Callable[[Generator, int, float], Arm], Callable[[Arm, Arm], Comparison]]] = (

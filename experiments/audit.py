@@ -5,7 +5,6 @@ lifts so made owes nothing to the delta method.
 """
 
 from collections.abc import Mapping, Sequence
-from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -70,15 +69,6 @@ def resample(packed: Mapping[str, Any], columns: tuple[str, str | None]) -> np.n
     )
     top, below = (lots @ sums).T
     return np.asarray(top / below) if np.all(top > 0) and np.all(below > 0) else None
-
-
-def jackknife_error(packed: Mapping[str, Any], columns: tuple[str, str | None]) -> float:
-    """The standard error of a metric's value by leaving out one bucket at a time."""
-    sums = np.array([_totals(it, columns) for it in unpack(packed).values() if it.count])
-    rest = sums.sum(axis=0) - sums
-    values = rest[:, 0] / rest[:, 1]
-    n = len(sums)
-    return sqrt((n - 1) / n * float(((values - values.mean()) ** 2).sum()))
 
 
 def _totals(it: Moments, columns: tuple[str, str | None]) -> tuple[float, float]:

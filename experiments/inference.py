@@ -115,19 +115,26 @@ def compare(
 ) -> Comparison:
     """Compare a metric in two variants; `names` are control's and treatment's."""
     ours, theirs = estimate(metric, control, variant=names[0]), estimate(metric, treatment, variant=names[1])
-    plain = Comparison(
-        metric=metric.name,
-        control=names[0],
-        treatment=names[1],
-        n_control=ours.count,
-        n_treatment=theirs.count,
-        control_value=ours.value,
-        treatment_value=theirs.value,
-    )
+    plain = blank(metric.name, ours, theirs, names=names)
     reason = ours.reason or theirs.reason
     if reason:
         return replace(plain, reason=reason)
     return compare_estimates(plain, ours, theirs, alpha=alpha)
+
+
+def blank(
+    metric: str, control: Estimate, treatment: Estimate, *, names: tuple[str, str] = ("A", "B")
+) -> Comparison:
+    """Two values side by side, not yet compared."""
+    return Comparison(
+        metric=metric,
+        control=names[0],
+        treatment=names[1],
+        n_control=control.count,
+        n_treatment=treatment.count,
+        control_value=control.value,
+        treatment_value=treatment.value,
+    )
 
 
 def compare_estimates(

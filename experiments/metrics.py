@@ -7,7 +7,7 @@ the mean is large.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -62,20 +62,6 @@ class Moments:
         if self.count < 2:
             raise InvalidData(f"a variance needs two units, there are {self.count}")
         return self.comoments[self.columns.index(one)][self.columns.index(other)] / (self.count - 1)
-
-    @classmethod
-    def of_rows(cls, columns: Sequence[str], rows: Sequence[Sequence[float]]) -> "Moments":
-        """The moments of rows in memory, one per unit."""
-        count = len(rows)
-        means = [sum(column) / count for column in zip(*rows, strict=True)] if count else [0.0] * len(columns)
-        centred = [[value - mean for value, mean in zip(row, means, strict=True)] for row in rows]
-        size = range(len(columns))
-        return cls(
-            columns=tuple(columns),
-            count=count,
-            means=tuple(means),
-            comoments=tuple(tuple(sum(row[i] * row[j] for row in centred) for j in size) for i in size),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from experiments.errors import InvalidData
-from experiments.inference import Estimate, compare_estimates
+from experiments.inference import Estimate, blank, compare_estimates
 from experiments.metrics import Moments
 from experiments.scan.buckets import BUCKETS, Matrix, Stack
 
-from .comparing import blank
 from .formula import Formula
 from .table import scan_buckets
 

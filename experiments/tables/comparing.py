@@ -16,7 +16,7 @@ from scipy import stats
 
 from experiments.errors import InvalidData
 from experiments.experiment import Metric
-from experiments.inference import ALPHA, Comparison, Estimate, compare_estimates, estimate
+from experiments.inference import ALPHA, Comparison, Estimate, blank, compare_estimates, estimate
 from experiments.metrics import Moments
 from experiments.trust import Check
 
@@ -213,21 +213,6 @@ class _Pair:
 
     def _estimate(self, source: Mapping[tuple[str, str, str], Mapping[str, Moments]], which: int) -> Estimate:
         return _estimate(self._formula, self._two(source)[which], self._names[which])
-
-
-def blank(
-    metric: str, control: Estimate, treatment: Estimate, *, names: tuple[str, str] = ("A", "B")
-) -> Comparison:
-    """Two values side by side, not yet compared."""
-    return Comparison(
-        metric=metric,
-        control=names[0],
-        treatment=names[1],
-        n_control=control.count,
-        n_treatment=treatment.count,
-        control_value=control.value,
-        treatment_value=treatment.value,
-    )
 
 
 def _estimate(formula: Formula, moments: Moments, variant: str) -> Estimate:

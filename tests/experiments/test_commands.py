@@ -18,13 +18,13 @@ from experiments.errors import InvalidData
 from experiments.experiment import Metric
 from experiments.inference import compare
 from experiments.interleaving import compare_interleaved
-from experiments.metrics import Moments
 from experiments.plan.power import Design, power_of, smallest_lift, units_needed
 from experiments.settings import week_end
 from experiments.tables.again import p_values, repeat_a_a
 from experiments.tables.formula import read_formulas
 
 from .tables import shoppers, write_csv
+from .units import moments
 
 
 def run(*arguments: str) -> dict[str, Any]:
@@ -53,16 +53,7 @@ def test_the_stated_power_is_the_power() -> None:
     shown = []
     for _ in range(2_000):
         arms = [rng.exponential(size, units // 2) for size in (1.0, 1.2)]
-        known = [
-            Moments(
-                columns=("revenue",),
-                count=len(arm),
-                means=(float(arm.mean()),),
-                comoments=((float(arm.var() * len(arm)),),),
-            )
-            for arm in arms
-        ]
-        found = compare(revenue, *known, names=("A", "B"))
+        found = compare(revenue, *(moments({"revenue": arm}) for arm in arms), names=("A", "B"))
         shown.append(found.p_value is not None and found.p_value < 0.05)
 
     assert 0.8 == pytest.approx(np.mean(shown), abs=0.025)
@@ -111,9 +102,7 @@ def test_rows_taken_for_units_are_found_out() -> None:
     taste = np.repeat(rng.gamma(0.3, 1.0, 1_000), 10)
     rows = pa.table({"shopper": np.repeat(np.arange(1_000), 10), "y": taste})
     as_units = repeat_a_a(rows, formulas=read_formulas(["y=mean(y)"]), unit="shopper")["metrics"][0]
-    tens = [
-        Moments.of_rows(("y",), [[value]] * 10) for value in np.asarray(rows["y"])[::10]
-    ]  # each shopper a bucket of ten rows
+    tens = [moments({"y": ten}) for ten in taste.reshape(-1, 10)]  # each shopper a bucket of ten rows
     naive = p_values(read_formulas(["y=mean(y)"])[0], tens, runs=500, rng=rng)
 
     assert as_units["ok"]
@@ -124,7 +113,7 @@ def test_a_split_of_buckets_is_the_split_of_their_rows() -> None:
     """Merged moments give the p-value that the rows give; SciPy's Welch is the oracle."""
     rng = np.random.default_rng(3)
     y = rng.normal(0.5, 1.0, 1_200).reshape(40, 30)
-    buckets = [Moments.of_rows(("y",), [[value] for value in bucket]) for bucket in y.tolist()]
+    buckets = [moments({"y": bucket}) for bucket in y]
     found = p_values(read_formulas(["y=mean(y)"])[0], buckets, runs=100, rng=np.random.default_rng(4))
     again = np.random.default_rng(4)
     chosen = again.permutation(40)[:20]

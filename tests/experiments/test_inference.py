@@ -13,9 +13,11 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from experiments.definition import Metric
-from experiments.inference import Comparison, adjust, compare, compare_estimates, estimate
+from experiments.inference import Comparison, adjust, blank, compare, compare_estimates, estimate
 from experiments.inference import Estimate as Known
 from experiments.metrics import Moments
+
+from .units import moments as of_columns
 
 CTR = Metric(name="ctr", title="CTR", role="primary", numerator="clicks", denominator="searches")
 ORDERS = Metric(name="orders", title="Orders", role="secondary", numerator="orders")
@@ -24,15 +26,7 @@ NAMES = ("control", "treatment")
 
 
 def moments(**columns: Any) -> Moments:
-    """Moments of columns, by NumPy."""
-    table = np.array(list(columns.values()), dtype=float)
-    centred = table - table.mean(axis=1, keepdims=True)
-    return Moments(
-        columns=tuple(columns),
-        count=table.shape[1],
-        means=tuple(table.mean(axis=1)),
-        comoments=tuple(map(tuple, centred @ centred.T)),
-    )
+    return of_columns(columns)
 
 
 def test_near_zero_the_difference_is_welchs_test() -> None:
@@ -75,9 +69,7 @@ def test_a_ratio_has_its_variance_by_the_delta_method() -> None:
 
 def test_the_interval_of_a_lift_is_symmetric_in_logs() -> None:
     """Worked by hand from two values and their standard errors: 2.0 +- 0.1 and 2.2 +- 0.1."""
-    plain = blank()
-    c, t = known(2.0, 0.01), known(2.2, 0.01)
-    found = compare_estimates(plain, c, t, alpha=0.05)
+    found = compared(known(2.0, 0.01), known(2.2, 0.01))
     error = sqrt(0.01 / 4 + 0.01 / 4.84)
     z = stats.norm.isf(0.025)
 
@@ -88,8 +80,7 @@ def test_the_interval_of_a_lift_is_symmetric_in_logs() -> None:
 
 def test_fiellers_ends_are_the_ratios_that_the_test_just_does_not_reject() -> None:
     """By definition of the interval: (t - rho c)^2 = z^2 (vt + rho^2 vc)."""
-    c, t = known(1.0, 0.16), known(0.1, 0.25)
-    found = compare_estimates(blank(), c, t, alpha=0.05)
+    found = compared(known(1.0, 0.16), known(0.1, 0.25))
     z = stats.norm.isf(0.025)
 
     assert "Fieller" == found.method
@@ -101,7 +92,7 @@ def test_fiellers_ends_are_the_ratios_that_the_test_just_does_not_reject() -> No
 
 def test_when_control_may_be_zero_there_is_a_difference_and_no_lift() -> None:
     """Dividing by what may be nothing gives any number at all."""
-    found = compare_estimates(blank(), known(0.1, 0.01), known(0.5, 0.01), alpha=0.05)
+    found = compared(known(0.1, 0.01), known(0.5, 0.01))
 
     assert found.lift is None
     assert "not clearly different from zero" in found.reason
@@ -111,8 +102,8 @@ def test_when_control_may_be_zero_there_is_a_difference_and_no_lift() -> None:
 
 def test_a_negative_control_that_rises_has_a_positive_lift() -> None:
     """Others divide by the control itself and show a win as a loss."""
-    found = compare_estimates(blank(), known(-10.0, 0.04), known(-5.0, 0.04), alpha=0.05)
-    mirrored = compare_estimates(blank(), known(10.0, 0.04), known(5.0, 0.04), alpha=0.05)
+    found = compared(known(-10.0, 0.04), known(-5.0, 0.04))
+    mirrored = compared(known(10.0, 0.04), known(5.0, 0.04))
 
     assert 0.5 == pytest.approx(found.lift)
     assert found.lift_low is not None
@@ -132,7 +123,7 @@ def test_a_negative_control_that_rises_has_a_positive_lift() -> None:
 )
 def test_p_value_and_interval_never_disagree(c: float, t: float, vc: float, vt: float, n: int) -> None:
     """One statistic for both: the interval leaves out zero exactly when p < 0.05."""
-    found = compare_estimates(blank(), known(c, vc, n), known(t, vt, n), alpha=0.05)
+    found = compared(known(c, vc, n), known(t, vt, n))
 
     if found.lift_low is None or found.lift_high is None or found.p_value is None:
         assert found.reason
@@ -154,8 +145,11 @@ def test_what_cannot_be_computed_has_a_reason(
     control: list[list[float]], treatment: list[list[float]], reason: str
 ) -> None:
     """Never NaN, never a crash of the page."""
-    columns = ("clicks", "searches")
-    found = compare(CTR, Moments.of_rows(columns, control), Moments.of_rows(columns, treatment), names=NAMES)
+    arms = []
+    for rows in (control, treatment):
+        clicks, searches = np.array(rows).reshape(-1, 2).T
+        arms.append(moments(clicks=clicks, searches=searches))
+    found = compare(CTR, *arms, names=NAMES)
 
     assert reason in found.reason
     assert found.p_value is None
@@ -246,13 +240,5 @@ def known(value: float, variance: float, count: int = 1_000_000) -> Known:
     return Known(count=count, value=value, variance=variance)
 
 
-def blank() -> Comparison:
-    return Comparison(
-        metric="it",
-        control="control",
-        treatment="treatment",
-        n_control=0,
-        n_treatment=0,
-        control_value=None,
-        treatment_value=None,
-    )
+def compared(control: Known, treatment: Known) -> Comparison:
+    return compare_estimates(blank("it", control, treatment), control, treatment, alpha=0.05)

@@ -17,13 +17,14 @@ Floats = NDArray[np.float64]
 
 
 def moments(columns: Mapping[str, NDArray[Any]]) -> Moments:
-    """Moments of columns, by NumPy."""
+    """Moments of columns, by NumPy; of no unit at all, zeros."""
     table = np.array([np.asarray(column, dtype=float) for column in columns.values()])
-    centred = table - table.mean(axis=1, keepdims=True)
+    means = table.mean(axis=1) if table.shape[1] else np.zeros(len(table))
+    centred = table - means[:, None]
     return Moments(
         columns=tuple(columns),
         count=table.shape[1],
-        means=tuple(map(float, table.mean(axis=1))),
+        means=tuple(map(float, means)),
         comoments=tuple(tuple(map(float, row)) for row in centred @ centred.T),
     )
 
