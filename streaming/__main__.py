@@ -55,7 +55,8 @@ def consume(
 ) -> None:
     """Bring the index up to the change log, until SIGTERM or Ctrl-C.
 
-    Told to stop, it finishes the batch at hand, acknowledges it and leaves the group.
+    Told to stop, it takes nothing more, finishes the batch at hand, acknowledges it (10 s at most) and
+    leaves the group (10 s at most). While the index is away it goes without, and the batch comes again.
     """
     settings = read_settings()
     opened = build.open_worker(

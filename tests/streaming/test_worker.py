@@ -92,6 +92,34 @@ def test_told_to_stop_while_the_store_is_away_it_goes_and_acknowledges_nothing(b
     assert 1 == bench.version_of("mug-1")
 
 
+def test_told_to_stop_in_mid_batch_it_finishes_that_one_and_takes_no_other(bench: Bench) -> None:
+    """So a stop takes one batch and its acknowledgement, however long the backlog is."""
+    for number in range(500):
+        put(bench.topics, change_json(f"p-{number}"), key=f"p-{number}")
+    asked = False
+    polls = 0
+    poll = bench.changes.poll
+
+    def counted(**options: Any) -> Any:
+        nonlocal polls
+        polls += asked
+        return poll(**options)
+
+    def told_meanwhile(changes: Sequence[ProductChange]) -> Receipt:
+        nonlocal asked
+        asked = True
+        return bench.apply(changes)  # type: ignore[no-any-return]
+
+    bench.changes.poll = counted  # type: ignore[method-assign]
+    totals = bench.run(apply=told_meanwhile, stop=lambda: asked, pace=Pace(batch_size=64, batch_wait_s=0.0))
+
+    assert (1, 64, 0) == (totals.batches, totals.messages, polls)
+    assert 64 == bench.store.count() == sum(bench.topics.committed.values())
+    bench.restart()
+    bench.run()
+    assert 500 == bench.store.count()
+
+
 def test_a_crash_between_the_store_and_the_commit_redelivers_without_harm(bench: Bench) -> None:
     """Twice is the same as once."""
     put(bench.topics, change_json(version=1))
