@@ -40,7 +40,8 @@ from product_index.uniecs_encoder import UniecsEncoder
 from product_index.vector_store import VectorStore
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
-SLICE = 500
+# A slice is as long as a part of a rebuild, where there are five of them.
+SLICE, SLICES = 500, 5
 
 
 def measure(folder: Path, uri: str, products: int, model: Path) -> dict[str, Any]:
@@ -50,9 +51,10 @@ def measure(folder: Path, uri: str, products: int, model: Path) -> dict[str, Any
     alone, paged, sharded, looking = (UniecsEncoder(model) for _ in range(4))
     database = MilvusVectorDatabase(uri, timeout_s=60)
     store = database.create("bulk_paged", spec_of(paged))
-    plan = begin(catalogue, sharded, alias="products", folder=folder, now=NOW, seed="bulk", part_rows=SLICE)
+    rows = min(SLICE, -(-products // SLICES))
+    plan = begin(catalogue, sharded, alias="products", folder=folder, now=NOW, seed="bulk", part_rows=rows)
     took: dict[str, list[float]] = {"alone": [], "page": [], "shard": []}
-    for number, page in enumerate(catalogue.pages(SLICE)):
+    for number, page in enumerate(catalogue.pages(rows)):
         contents = _contents(page, looking, pictures)
         took["alone"].append(_timed(lambda contents=contents: alone.embed(contents)))
         took["page"].append(_timed(lambda page=page: refresh_page(page, paged, store, pictures, now=NOW)))
