@@ -82,17 +82,21 @@ function show(said, wanted) {
   at("with").replaceChildren(...said.with.items.map((item, index) => product({
     id: item.product_id, card: card(item.product_id), place: index + 1, ranks: item.ranks, wasAt: before.get(item.product_id), isFound: !before.has(item.product_id), onSimilar,
   })));
-  if (!said.base.items.length) at("base").append(nothing(wanted.text ? "No product has these words." : "Words alone cannot see a picture."));
-  if (!said.with.items.length) at("with").append(nothing("Nothing was found. Try without filters."));
+  const narrowed = wanted.filters ? " within these filters" : "";
+  if (!said.base.items.length) at("base").append(nothing(wanted.text ? `No product has these words${narrowed}.` : "Words alone cannot see a picture."));
+  if (!said.with.items.length) at("with").append(nothing(`Nothing was found${narrowed}.`));
   at("base-took").textContent = ms(said.base.took_ms);
-  at("with-took").textContent = ms(said.with.took_ms);
+  at("with-took").textContent = `${ms(said.with.took_ms)}, awaited`;
   const off = Object.keys(said.channels).filter((name) => said.channels[name].status === "off");
   awaited = off.length ? { wanted, off } : null;
   const found = said.with.items.filter((item) => !before.has(item.product_id)).length;
   const missing = Object.entries(said.channels).filter(([, one]) => one.status !== "ok").map(([name, one]) => `${name}: ${one.status}${one.reason ? `, ${one.reason}` : ""}`);
-  const summary = missing.length ? missing.join("; ") : `${found} of ${said.with.items.length} are not on the page without it.`;
+  const gained = found ? `${found} of ${said.with.items.length} are not on the page without it, in green.` : "The same products as without it.";
+  const summary = missing.length ? missing.join("; ") : said.with.items.length ? gained : "";
+  at("with-about").classList.toggle("wary", missing.length > 0);
   at("with-about").textContent = asked.similarTo ? `Similar to “${asked.similarTitle || asked.similarTo}”. ${summary}` : summary;
   at("base-about").textContent = said.base.items.length ? `${said.base.items.length} products that share a word with the query.` : "";
+  at("waits").hidden = false;
   at("tries").hidden = true;
 }
 

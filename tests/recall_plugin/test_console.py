@@ -111,7 +111,8 @@ def test_search_by_text_shows_both_columns_and_who_found_what(page: Any) -> None
     assert ["uniecs 1"] == page.locator('#with [data-product="rug"] .badge').all_text_contents()
     assert "Red mug <b>big</b>" == page.locator('#base [data-product="red-mug"] .title').text_content()
     assert "1 of 3 are not" in page.locator("#with-about").text_content()
-    assert "ms" in page.locator("#with-took").text_content()
+    assert "ms, awaited" in page.locator("#with-took").text_content()
+    assert page.locator("#waits").is_visible()
     assert page.url.endswith("?q=mug")
 
 
@@ -193,6 +194,21 @@ def test_filters_hold_in_both_columns_and_a_product_leads_to_similar_ones(page: 
 
     assert ["rug", "lamp"] == shown(page, "with", at_least="lamp")
     assert "red-mug" == channel.requests[-1].query.similar_to
+
+
+@needs_browser
+def test_where_the_filters_leave_nothing_it_says_so(page: Any) -> None:
+    """A product with these words is there; it costs more."""
+    page.fill("#price-max", "0.01")
+    page.fill("#text", "mug")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#with .empty:has-text('within these filters')")
+
+    assert ["No product has these words within these filters."] == page.locator(
+        "#base li"
+    ).all_text_contents()
+    assert ["Nothing was found within these filters."] == page.locator("#with li").all_text_contents()
+    assert "" == page.locator("#with-about").text_content()
 
 
 @needs_browser
