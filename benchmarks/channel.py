@@ -32,6 +32,7 @@ from product_index.vector_store import Hit
 from recall_plugin.channels.uniecs import UniecsChannel
 from recall_plugin.query import ChannelRequest, Query
 from recall_plugin.sidecar.client import SidecarChannel, SidecarLine
+from recall_plugin.sidecar.giving_way import give_way
 from recall_plugin.sidecar.running import run_sidecar
 from tests.product_index.real_milvus import start_real_milvus
 
@@ -126,6 +127,7 @@ def open_channel(uri: str, wanted: Vectors) -> UniecsChannel:
 
 def serve(uri: str, path: Path, wanted: Vectors) -> None:
     """A sidecar, in a process of its own, as `python -m recall_plugin sidecar` runs it."""
+    give_way()
     run_sidecar(path, lambda _: open_channel(uri, wanted), ["uniecs"], in_flight=64)
 
 
