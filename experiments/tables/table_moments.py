@@ -175,14 +175,26 @@ def _by_running_variances(rows: Rows, wanted: Sequence[Wanted], cut: str) -> Fou
             mine, numbers = numbers[:width], numbers[width:]  # noqa: PLW2901 - eaten from the left
             of_metrics.append((_running(it.letters, mine), Shape(skewness=None, largest=mine[-1] or 0.0)))
         found.append((variant, str(value), of_metrics))
-    thirds = [
-        f"avg(pow(y{number} - ({middle.means[0]!r}), 3)) FILTER (WHERE v = $${variant}$$ AND s = $${value}$$)"
-        for variant, value, metrics in found
-        for number, (middle, _) in enumerate(metrics)
-    ]
-    values = list(rows(f"{shown} SELECT {', '.join(thirds)} FROM shown")[0])  # noqa: S608
+    numbers_of = range(len(wanted))
+    middles = ", ".join(f"favg(y{number}) AS m{number}" for number in numbers_of)
+    cubes = ", ".join(f"avg(pow(y{number} - m{number}, 3))" for number in numbers_of)
+    # One row a group, joined: a filter for each would be as many as groups times metrics.
+    thirds = {
+        (variant, str(value)): values
+        for variant, value, *values in rows(
+            f"{shown}, middle AS (SELECT v, s, {middles} FROM shown GROUP BY v, s)"  # noqa: S608
+            f" SELECT v, s, {cubes} FROM shown JOIN middle USING (v, s) GROUP BY v, s"
+        )
+    }
     return [
-        (variant, value, [(it, _shape(it, shape, values.pop(0))) for it, shape in metrics])
+        (
+            variant,
+            value,
+            [
+                (it, _shape(it, shape, third))
+                for (it, shape), third in zip(metrics, thirds[variant, value], strict=True)
+            ],
+        )
         for variant, value, metrics in found
     ]
 
