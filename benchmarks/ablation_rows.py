@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from uniecs.config import LossConfig, ModelConfig, Recipe
-from uniecs.recipe import read_recipe
 
 # Narrower than the demo's encoder, of the same depth, so that a row is trained in minutes.
 SHARED_MODEL = ModelConfig(
@@ -18,7 +17,6 @@ SHARED_MODEL = ModelConfig(
     max_tokens=20,
     shortcut=True,
 )
-OF_TOWERS = ("width", "side_px", "channels", "stem", "hash_rows", "gram_width", "max_tokens")
 SHARED_LOSS = LossConfig(false_negative_margin=0.3)  # as in demo/encoder.toml, for its reason
 
 
@@ -118,11 +116,9 @@ def recipe_of(variant: Variant, *, pairs: Path, steps: int, seed: int, threads: 
     return replace(shared, **variant.train)
 
 
-def with_towers(recipe: Recipe) -> Recipe:
-    """Return the recipe for towers of a run of `benchmarks/grocery.toml`, which stay as they came."""
-    shape = read_recipe(Path(__file__).with_name("grocery.toml")).model
-    own = {name: getattr(shape, name) for name in OF_TOWERS}
+def over_towers(recipe: Recipe) -> Recipe:
+    """Return the recipe for towers that were trained before and stay as they came."""
     # A bare mean learns nothing of its own: over towers that stay, each side needs a layer.
     fusion = "lifted_mean" if recipe.model.fusion == "mean" else recipe.model.fusion
-    model = replace(recipe.model, cross_layers=1, fusion=fusion, **own)
+    model = replace(recipe.model, fusion=fusion)
     return replace(recipe, model=model, tower_rate=0.0, augmentation="none")

@@ -1,31 +1,31 @@
 """What each part of the encoder is worth: one table, every row trained alike.
 
     python -m benchmarks.ablations [--work .demo/ablations] [--set shop] [--only uniecs --only no-imcl]
-    python -m benchmarks.ablations --set grocery --set grocery-vague --towers CHECKPOINT --steps 150
+    python -m benchmarks.ablations --frozen --steps 300 [--set grocery-vague]
 
 Trains every variant on the rendered shop and, where it is there, on the grocery
 store's photos, with the same steps, batches and seeds, and judges it on held-out
 pairs: nine scenarios, pessimistic ties, differences to UniECS with paired
 bootstrap intervals over groups. In the vague sets one side of many queries says
-little (`benchmarks.vague`). With `--towers` all rows share towers that none changes.
-A stopped run goes on with the same command: what is done is kept in the work
-folder, under a name that changes with the recipe and the towers.
+little (`benchmarks.vague`). With `--frozen` all rows of a seed share towers that were
+trained as two towers, and none changes them. A stopped run goes on with the same
+command: what is done is kept in the work folder, under a name that changes with the recipe.
+`--untold` counts only products whose text does not name their kind ("Summer collection"):
+there a picture is to be believed, and not the mean of it and the text.
 """
 
 import hashlib
 import json
-import math
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 import typer
 
-from benchmarks.ablation_rows import VARIANTS, Variant, recipe_of, with_towers
+from benchmarks.ablation_rows import VARIANTS, Variant, over_towers, recipe_of
+from benchmarks.ablation_table import mean_recall_at, print_table, untold_groups
 from benchmarks.ablation_towers import SharedTowers
 from benchmarks.retold import write_banded, write_styled
 from benchmarks.vague import write_vague
@@ -33,7 +33,7 @@ from demo.pairs import make_pairs
 from demo.shop import render_shop
 from uniecs.checkpoint import load_checkpoint, save_checkpoint
 from uniecs.config import Recipe
-from uniecs.evaluate import FORMS, Judged, mean_recall_interval
+from uniecs.evaluate import Judged
 from uniecs.evaluate import judge as judge_pairs
 from uniecs.judge import Judge
 from uniecs.learner import Learner
@@ -46,6 +46,8 @@ from uniecs.views import views
 SHOP_SEED = 101
 SEED = 7
 SAVE_EVERY = 50
+TOWER_STEPS = 400
+TWO_TOWERS = next(each for each in VARIANTS if each.name == "two-tower")
 OTHERS = 256  # training queries that a hit is asked for in reverse
 NO_MATTER = {"pairs", "threads", "save_every"}
 SETS = {
@@ -70,9 +72,12 @@ def main(
     threads: Annotated[int, typer.Option(help="of torch")] = 1,
     on: Annotated[list[str] | None, typer.Option("--set", help="by name; all if not said")] = None,
     seeds: Annotated[list[int] | None, typer.Option("--seed", help="of every row")] = None,
-    towers: Annotated[Path | None, typer.Option(help="a checkpoint whose towers all rows share")] = None,
+    frozen: Annotated[bool, typer.Option(help="all rows share towers that none changes")] = False,
     only: Annotated[list[str] | None, typer.Option(help="names of rows; all if not said")] = None,
     table: Annotated[bool, typer.Option(help="only print what is there")] = False,
+    untold: Annotated[
+        bool, typer.Option(help="count only products whose text does not name their kind")
+    ] = False,
 ) -> None:
     """Train what is missing, and print the tables."""
     torch.set_num_threads(threads)
@@ -82,32 +87,46 @@ def main(
             print(f"\n{name}: not there ({shared_data} has no such set)")
             continue
         found: dict[str, list[dict[str, Any]]] = {}
-        bench = _Bench(name, files[name], SharedTowers(towers) if towers else None)
+        bench = _Bench(name, files[name])
         for seed in seeds or [SEED]:
+            shared = recipe_of(
+                TWO_TOWERS, pairs=files[name][0], steps=TOWER_STEPS, seed=seed, threads=threads
+            )
+            if frozen and not table:
+                bench.freeze(shared)
             for variant in VARIANTS:
-                if towers and variant.own_towers:
+                if frozen and variant.own_towers:
                     continue
                 if not only or variant.name in only or variant.name == "uniecs":
                     recipe = recipe_of(variant, pairs=files[name][0], steps=steps, seed=seed, threads=threads)
-                    recipe = with_towers(recipe) if towers else recipe
+                    recipe = over_towers(recipe) if frozen else recipe
                     result = bench.result(variant, recipe, may_train=not table)
                     if result is not None:
                         found.setdefault(variant.name, []).append(result)
-        _print(name, steps, found)
+        print_table(name, steps, found, untold_groups(files[name][1]) if untold else None)
 
 
 class _Bench:
     """One set: its pairs are read once for all variants that see pictures alike."""
 
-    def __init__(self, name: str, files: tuple[Path, Path], towers: SharedTowers | None) -> None:
-        self.name, self.towers = name, towers
+    def __init__(self, name: str, files: tuple[Path, Path]) -> None:
+        self.name = name
         self.files = files
         self.results = files[0].parent.parent / "results" / name  # beside the data they are of
         self._tables: dict[object, tuple[PairTable, Judge]] = {}
+        self._towers: SharedTowers | None = None
+
+    def freeze(self, recipe: Recipe) -> None:
+        """Train the towers that all rows share, or take them from the folder."""
+        checkpoint = self.results / f"towers-{_key(recipe)}.pt"
+        self._towers = None
+        pairs, _ = self._numbers(TWO_TOWERS, recipe)
+        learner, _ = self._train(recipe, pairs, checkpoint)
+        self._towers = SharedTowers(learner.model)
 
     def result(self, variant: Variant, recipe: Recipe, *, may_train: bool) -> dict[str, Any] | None:
         """Return what the variant found, from the folder or by training it now."""
-        file = self.results / f"{variant.name}-{_key(recipe, self.towers)}.json"
+        file = self.results / f"{variant.name}-{_key(recipe)}.json"
         if file.is_file():
             return dict(json.loads(file.read_text(encoding="utf-8")))
         if not may_train:
@@ -119,7 +138,7 @@ class _Bench:
         file.write_text(json.dumps(result), encoding="utf-8")
         file.with_suffix(".pt").unlink(missing_ok=True)
         print(
-            f"  {self.name} {variant.name}: mean R@1 {_mean(found, 1):.3f}, {seconds:.0f} s of CPU",
+            f"  {self.name} {variant.name}: mean R@1 {mean_recall_at(found, 1):.3f}, {seconds:.0f} s of CPU",
             flush=True,
         )
         return result
@@ -128,8 +147,8 @@ class _Bench:
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
         learner, step, spent = Learner(recipe), 0, 0.0
-        if self.towers:
-            self.towers.put_into(learner.model)
+        if self._towers:
+            self._towers.put_into(learner.model)
         if checkpoint.is_file():
             step, states = load_checkpoint(checkpoint, recipe=recipe)
             learner.restore(states)
@@ -152,7 +171,7 @@ class _Bench:
         return self._tables[key]
 
 
-def _key(recipe: Recipe, towers: SharedTowers | None) -> str:
+def _key(recipe: Recipe) -> str:
     """Name a recipe by what it says beyond the defaults: a new option leaves old names alone."""
 
     def said(record: Any) -> dict[str, Any]:
@@ -162,7 +181,7 @@ def _key(recipe: Recipe, towers: SharedTowers | None) -> str:
             if (value := getattr(record, each.name)) != each.default and each.name not in NO_MATTER
         }
 
-    name = json.dumps(said(recipe), sort_keys=True) + (towers.digest if towers else "")
+    name = json.dumps(said(recipe), sort_keys=True)
     return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
@@ -225,67 +244,6 @@ def _plain(judged: Judged) -> dict[str, Any]:
         "ndcg": judged.ndcg.tolist(),
         "units": list(judged.units),
     }
-
-
-def _read(results: Sequence[dict[str, Any]]) -> list[Judged]:
-    """Put the runs of all seeds together: a query counts once for each."""
-    return [
-        Judged(
-            query=runs[0]["query"],
-            candidate=runs[0]["candidate"],
-            gallery=runs[0]["gallery"],
-            ranks=np.concatenate([np.array(each["ranks"], dtype=np.int64) for each in runs]),
-            ndcg=np.concatenate([np.array(each["ndcg"]) for each in runs]),
-            units=tuple(unit for each in runs for unit in each["units"]),
-        )
-        for runs in zip(*(result["scenarios"] for result in results), strict=True)
-    ]
-
-
-def _mean(judged: list[Judged], at: int) -> float:
-    return float(np.mean([each.hits(at).mean() for each in judged if each.candidate in FORMS]))
-
-
-def _print(name: str, steps: int, found: dict[str, list[dict[str, Any]]]) -> None:
-    if "uniecs" not in found:
-        return
-    ours = _read(found["uniecs"][:1])
-    sizes = max(len(each.ranks) for each in ours), max(each.gallery for each in ours)
-    print(f"\n## {name}: {steps} steps each, {sizes[0]} queries, gallery of {sizes[1]}\n")
-    print(
-        "| row | seeds | mean of nine R@1 | minus UniECS, 95% | R@10 | minus UniECS, 95% | text to both |"
-        " image to text | both to text | both to both | same, minus UniECS, 95% | mixed gallery | CPU s |"
-    )
-    print("| --- |" + " --- |" * 12)
-    for variant in VARIANTS:
-        runs = found.get(variant.name, [])
-        if runs:  # against UniECS of the same seeds
-            cells = _cells(variant, _read(runs), _read(found["uniecs"][: len(runs)]), runs)
-            print("| " + " | ".join(cells) + " |")
-
-
-def _cells(
-    variant: Variant, mine: list[Judged], ours: list[Judged], runs: Sequence[dict[str, Any]]
-) -> Iterator[str]:
-    yield variant.label
-    yield f"{len(runs)}"
-    for at in (1, 10):
-        yield f"{_mean(mine, at):.3f}"
-        yield _gap(mine, ours, at)
-    for asked, offered in (("text", "both"), ("image", "text"), ("both", "text"), ("both", "both")):
-        yield f"{_mean(_one(mine, asked, offered), 1):.3f}"
-    yield _gap(_one(mine, "both", "both"), _one(ours, "both", "both"), 1)
-    yield f"{np.mean([each.hits(10).mean() for each in mine if each.candidate not in FORMS]):.3f}"
-    yield f"{math.ceil(sum(result['seconds'] for result in runs) / len(runs))}"
-
-
-def _gap(mine: list[Judged], ours: list[Judged], at: int) -> str:
-    low, high = mean_recall_interval(mine, at=at, minus=ours)
-    return f"{_mean(mine, at) - _mean(ours, at):+.3f} [{low:+.3f}, {high:+.3f}]"
-
-
-def _one(judged: list[Judged], asked: str, offered: str) -> list[Judged]:
-    return [each for each in judged if (each.query, each.candidate) == (asked, offered)]
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ config, recipe                   the shape of a model, saved beside its weights;
 towers, fusion, model            the network
 foreign_towers, foreign_files    pretrained towers of Hugging Face
 readers                          texts for them, or for the built-in one (no torch)
+drawn                            text as a picture: a title on a photo, a text to be looked at (no torch)
 late_fusion, reference           what fuses otherwise: baselines, Beyond Text, the released code
 rows, pairs                      the files people hand in; pairs as batches
 losses, objectives, weighing     what a good space is, and how several terms become one

@@ -26,8 +26,9 @@ def load_checkpoint(path: Path, *, recipe: Recipe) -> tuple[int, dict[str, Any]]
         TrainingStopped: the file is unreadable, or of another recipe.
     """
     saved = _read(path)
-    theirs, ours = json.loads(saved["recipe"]), recipe.as_json()
-    changed = sorted(name for name in ours if theirs.get(name) != ours[name])
+    defaults = Recipe(pairs=Path()).as_json()
+    theirs, ours = (_said(each, defaults) for each in (json.loads(saved["recipe"]), recipe.as_json()))
+    changed = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
     if changed:
         raise TrainingStopped(
             f"checkpoint {path} was made with another {', '.join(changed)}; "
@@ -45,6 +46,15 @@ def load_model(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
     saved = _read(path)
     shape = json.loads(saved["recipe"])["model"]
     return record(ModelConfig, shape, where=f"{path} [model]"), dict(saved["states"]["model"])
+
+
+def _said(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return what differs from the defaults: a setting that came later is not a change."""
+    return {
+        name: _said(value, defaults[name]) if isinstance(value, dict) else value
+        for name, value in values.items()
+        if value != defaults.get(name)
+    }
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from uniecs.config import LossConfig, ModelConfig, Recipe  # noqa: E402 - after the skip
+from uniecs.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402 - after the skip
+from uniecs.config import LossConfig, ModelConfig, Recipe  # noqa: E402
 from uniecs.errors import InvalidRows, TrainingStopped  # noqa: E402
 from uniecs.fusion import Fused, Tokens  # noqa: E402
 from uniecs.learner import Learner  # noqa: E402
@@ -93,6 +94,20 @@ def test_a_checkpoint_of_another_recipe_is_refused(recipe: Recipe, tmp_path: Pat
         train(recipe, tmp_path / "model", watcher=StopAfter(1))
     with pytest.raises(TrainingStopped, match="made with another learning_rate"):
         train(replace(recipe, learning_rate=1e-4), tmp_path / "model", resume=True)
+
+
+def test_a_setting_that_came_later_does_not_end_an_older_run(recipe: Recipe, tmp_path: Path) -> None:
+    """A checkpoint that does not know it is gone on with, as long as it stands at its default."""
+    file = tmp_path / "checkpoint.pt"
+    save_checkpoint(file, recipe=recipe, step=2, states={})
+    saved = torch.load(file, weights_only=True)
+    older = json.loads(saved["recipe"])
+    del older["full_every"], older["model"]["entity_gate"]
+    torch.save(saved | {"recipe": json.dumps(older)}, file)
+
+    assert 2 == load_checkpoint(file, recipe=recipe)[0]
+    with pytest.raises(TrainingStopped, match="made with another full_every"):
+        load_checkpoint(file, recipe=replace(recipe, full_every=2))
 
 
 def test_a_missing_picture_is_named_with_its_line(recipe: Recipe, tmp_path: Path) -> None:
