@@ -29,6 +29,7 @@ from streaming.change_log import Outgoing
 from streaming.events import encode_change
 from streaming.freshness import Arrival
 from streaming.kafka import KafkaChangeLog, KafkaMessageSink, ensure_topics
+from streaming.kafka_client import administering
 from streaming.worker import Pace, Worker
 
 ALIAS = "products"
@@ -136,6 +137,18 @@ class Bench:
         """How many messages of it are done."""
         lags = group_lag(self.connection, [topic], group=f"g-{topic}")
         return sum((one.committed or 0) for one in lags)
+
+    def wait_for_members(self, topic: str, count: int) -> None:
+        """Return once so many consumers share its partitions; one that joins later stops the others."""
+        give_up_s = time.monotonic() + GIVE_UP_S
+        with administering(self.connection) as admin:
+            while time.monotonic() < give_up_s:
+                members = admin.describe_groups([f"g-{topic}"])[f"g-{topic}"]["members"]
+                shares = [one["member_assignment"] for one in members]
+                if len(shares) == count and all(one and one["assigned_partitions"] for one in shares):
+                    return
+                time.sleep(0.1)
+        raise TimeoutError(f"{topic} has not {count} consumers after {GIVE_UP_S:g} s")
 
     def wait_until_done(self, topic: str, count: int) -> None:
         """Return once so many messages are acknowledged."""

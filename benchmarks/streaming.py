@@ -79,7 +79,7 @@ def main(
         if "prices" in chosen:
             price_changes(bench, prices, turns, embed_per_s)
         if "scale" in chosen:
-            scale(bench, prices * 2)
+            scale(bench, prices * 2, turns, real_milvus=real_milvus)
         if "fresh" in chosen:
             fresh(bench, model, for_s=open_loop_s)
         if "retail" in chosen:
