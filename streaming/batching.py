@@ -11,6 +11,8 @@ from .change_log import Message, Partition
 
 # Twice a quick batch takes a second, which is what a change may take to be searchable.
 QUICK_S, SLOW_S = 0.5, 1.5
+# Twice as many messages have paid where so many times as many are done in a second.
+PAYS = 1.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,35 +49,48 @@ class Worked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stride:
-    """How many messages the next batch may hold: more while a backlog fills batches that are quick.
+    """How many messages the next batch may hold: more while a backlog fills batches, as long as it pays.
 
     What a request to a store costs is shared by its rows, so a backlog of prices
-    goes faster in large batches; one that the encoder works on would only be
-    acknowledged later. A batch that took long halves the stride again.
+    goes faster in large batches, and most of all where the store is far away; one
+    that the encoder works on would only be acknowledged later. So a full batch that
+    was quick doubles the stride; one that was not does so where more are done in a
+    second than before, which the first one tries. A batch that took long halves it.
 
     >>> stride = Stride(least=64, most=1024)
     >>> [stride.after(messages=64, took_s=took_s).size for took_s in (0.1, 0.9, 2.0)]
-    [128, 64, 64]
+    [128, 128, 64]
+    >>> far = stride.after(messages=64, took_s=0.8).after(messages=128, took_s=0.8)
+    >>> encoding = stride.after(messages=64, took_s=0.7).after(messages=128, took_s=1.4)
+    >>> far.size, encoding.size
+    (256, 128)
 
     Attributes:
         least, most: its bounds.
         size: of the next batch; 0 stands for the least.
+        per_s: messages per second of the best full batch of this backlog; 0 before the first.
     """
 
     least: int
     most: int
     size: int = 0
+    per_s: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", min(max(self.size, self.least), max(self.most, self.least)))
 
     def after(self, *, messages: int, took_s: float) -> "Stride":
         """The stride after a batch of so many messages took so long."""
+        if messages < self.size:  # the backlog is over
+            return replace(self, size=self.size // 2 if took_s > SLOW_S else self.size, per_s=0.0)
+        per_s = messages / max(took_s, 1e-9)
         if took_s > SLOW_S:
-            return replace(self, size=self.size // 2)
-        if messages >= self.size and took_s < QUICK_S:
-            return replace(self, size=self.size * 2)
-        return self
+            size = self.size // 2
+        elif took_s < QUICK_S or per_s > PAYS * self.per_s:
+            size = self.size * 2
+        else:
+            size = self.size
+        return replace(self, size=size, per_s=max(per_s, self.per_s))
 
 
 class Batcher:

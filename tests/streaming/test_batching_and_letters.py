@@ -2,7 +2,7 @@
 
 import pytest
 
-from streaming.batching import Batcher
+from streaming.batching import SLOW_S, Batcher, Stride
 from streaming.change_log import InMemoryTopicReader, InMemoryTopics, Message, Outgoing, Partition
 from streaming.dead_letters import SUFFIX, dead_letter, replay
 from streaming.errors import Unreadable
@@ -40,6 +40,30 @@ def test_a_batch_closes_when_it_is_full() -> None:
 
     assert batcher.is_due(now_s=0.0)
     assert {Partition(TOPIC, 0): 1, Partition(TOPIC, 1): 8} == batcher.take().offsets
+
+
+@pytest.mark.parametrize(
+    ("once_s", "each_s", "settles_at"),
+    [
+        pytest.param(0.01, 0.0005, 1024, id="prices on a store nearby"),
+        pytest.param(0.75, 0.0002, 1024, id="prices on a store far away"),
+        pytest.param(0.05, 0.01, 128, id="an encoder at work"),
+        pytest.param(0.0, 0.1, 64, id="a slow encoder"),
+    ],
+)
+def test_a_backlog_takes_larger_batches_where_that_pays(
+    once_s: float, each_s: float, settles_at: int
+) -> None:
+    """A request's own time is shared by its rows; time that each row takes is not."""
+    stride = Stride(least=64, most=1024)
+    took_s = []
+
+    for _ in range(20):
+        took_s.append(once_s + each_s * stride.size)
+        stride = stride.after(messages=stride.size, took_s=took_s[-1])
+
+    assert settles_at == stride.size
+    assert max(took_s[10:]) <= max(SLOW_S, once_s + 64 * each_s)
 
 
 def test_replay_puts_each_letter_back_once_as_it_was() -> None:
