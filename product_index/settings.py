@@ -63,8 +63,21 @@ def read_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        said = "; ".join(
-            f"{'.'.join(map(str, one['loc'])).upper()} is {one['input']!r}: {one['msg']}"
-            for one in error.errors()
-        )
-        raise InvalidSettings(f"{said}; correct it in the environment or .env") from error
+        raise InvalidSettings(what_is_wrong(error)) from error
+
+
+def what_is_wrong(error: ValidationError, *, prefix: str = "") -> str:
+    """Each variable that breaks a rule, its value and the rule; for the settings of every room.
+
+    A secret has no rule that it could break, so none is shown.
+
+    Args:
+        error: what reading the environment raised.
+        prefix: of the room's variables; one that all rooms share is named in capitals, and has none.
+    """
+    faults = []
+    for fault in error.errors():
+        name = ".".join(map(str, fault["loc"]))
+        variable = f"{prefix}{name.upper()}" if name.islower() else name
+        faults.append(f"{variable} is {fault['input']!r}: {fault['msg']}")
+    return f"{'; '.join(faults)}; correct it in the environment or .env"

@@ -10,7 +10,11 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from product_index.settings import what_is_wrong
+
 from .errors import InvalidSettings
+
+PREFIX = "RECALL_"
 
 Cosine = Annotated[float, Field(ge=-1, le=1)]
 
@@ -52,7 +56,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="RECALL_", env_file=".env", extra="ignore", frozen=True, populate_by_name=True
+        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, populate_by_name=True
     )
 
     experiment: str = "uniecs-recall"
@@ -93,8 +97,4 @@ def read_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc'])} is {fault['input']!r}: {fault['msg']}"
-            for fault in error.errors()
-        )
-        raise InvalidSettings(f"{faults}. Correct the environment or .env") from error
+        raise InvalidSettings(what_is_wrong(error, prefix=PREFIX)) from error

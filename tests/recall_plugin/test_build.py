@@ -136,7 +136,7 @@ def test_a_setting_that_breaks_a_rule_is_refused_in_one_sentence(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(name, value)
 
-    with pytest.raises(InvalidSettings, match=f"'{value}'.*Correct the environment"):
+    with pytest.raises(InvalidSettings, match=f"^{name} is '{value}': .*; correct it in the environment"):
         read_settings()
 
 
