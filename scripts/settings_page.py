@@ -15,8 +15,11 @@ from pathlib import Path
 from pydantic import AliasChoices, SecretStr
 from pydantic_settings import BaseSettings
 
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # not every room is installed as a package
+
 ROOMS = ("product_index", "streaming", "recall_plugin", "experiments")
-PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
+PAGE = ROOT / "docs" / "settings.md"
 HEAD = """# Settings
 
 Every program reads the environment and a file `.env` beside it, once, when it starts.

@@ -12,7 +12,7 @@ def test_the_page_of_settings_is_what_the_rooms_declare() -> None:
     said = subprocess.run(
         [sys.executable, "scripts/settings_page.py", "--check"],
         cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        env={"PATH": ""},
         capture_output=True,
         text=True,
     )
