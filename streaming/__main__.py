@@ -1,5 +1,6 @@
-"""`python -m streaming`: keep the index fresh, publish changes, archive events."""
+"""Keep the index fresh, publish changes, archive events."""
 
+import json
 import logging
 import os
 import signal
@@ -26,7 +27,7 @@ from .compaction import compact as join_files
 from .dead_letters import SUFFIX
 from .dead_letters import replay as put_back
 from .errors import StreamingError
-from .pace import freshness_lines
+from .pace import ask_freshness, freshness_figures, freshness_lines
 from .publishing import publish as publish_lines
 from .settings import Settings, read_settings
 
@@ -74,7 +75,7 @@ def publish(
     file: Annotated[str, typer.Argument(help="JSON Lines, one change per line; - reads standard input.")],
     topic: Annotated[str | None, typer.Option(help="Instead of the topic of changes.")] = None,
     as_is: Annotated[
-        bool, typer.Option(help="Publish lines unchecked, to try what happens to bad ones.")
+        bool, typer.Option("--as-is", help="Publish lines unchecked, to try what happens to bad ones.")
     ] = False,
 ) -> None:
     """Publish changes and wait until the broker has answered for each."""
@@ -90,7 +91,8 @@ def publish(
                 as_is=as_is,
                 told=lambda more: progress.advance(task, more),
             )
-    print(f"{count} changes published to {topic or settings.changes_topic}; the broker answered for each")
+    where = topic or settings.changes_topic
+    print(f"{_counted(count, 'change')} published to {where}; the broker answered for each")
 
 
 @app.command()
@@ -99,6 +101,9 @@ def status(
     metrics_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Of a consumer on this machine, for its freshness.")
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON document on standard output, nothing else.")
+    ] = False,
 ) -> None:
     """Print how far the consumer and the archive are behind, how fast they move, how fresh the index is."""
     settings = read_settings()
@@ -109,11 +114,21 @@ def status(
     ]
     impatient = {**settings.connection(), "bootstrap_timeout_ms": STATUS_PATIENCE_MS}
     paces = build.group_paces(impatient, asked, over_s=over_s)
-    for group, pace in list(paces.items())[:2]:
+    dead_letters = paces.pop(_replay_group(settings)).behind
+    if as_json:
+        told = {
+            "groups": [pace.figures(group) for group, pace in paces.items()],
+            "dead_letters_not_replayed": dead_letters,
+        }
+        if metrics_port is not None:
+            told["freshness"] = freshness_figures(ask_freshness(metrics_port))
+        print(json.dumps(told, allow_nan=False))
+        return
+    for group, pace in paces.items():
         print("\n".join(pace.lines(group)))
-    print(f"dead letters not replayed: {paces[_replay_group(settings)].behind}")
+    print(f"dead letters not replayed: {dead_letters}")
     if metrics_port is not None:
-        print("\n".join(freshness_lines(metrics_port)))
+        print("\n".join(freshness_lines(ask_freshness(metrics_port))))
 
 
 @app.command()
@@ -125,7 +140,7 @@ def archive(
         ),
     ] = None,
     until_caught_up: Annotated[
-        bool, typer.Option(help="End once everything there is now is archived.")
+        bool, typer.Option("--until-caught-up", help="End once everything there is now is archived.")
     ] = False,
     chunk_wait_s: Annotated[float, typer.Option(min=0.1, help="Write files at least this often.")] = 60.0,
 ) -> None:
@@ -138,10 +153,10 @@ def archive(
         with errors.status(f"archiving to {settings.experiment_logs}"):
             totals = archiver.run(stop=stopped, until_caught_up=until_caught_up)
     rows = ", ".join(f"{count} {kind}" for kind, count in sorted(totals.rows.items())) or "nothing new"
-    files = "1 file" if totals.files == 1 else f"{totals.files} files"
-    print(f"{rows} in {files} under {settings.experiment_logs}")
+    print(f"{rows} in {_counted(totals.files, 'file')} under {settings.experiment_logs}")
     if totals.unreadable:
-        print(f"{totals.unreadable} events could not be read; see {settings.experiment_logs / 'unreadable'}")
+        aside = settings.experiment_logs / "unreadable"
+        print(f"{_counted(totals.unreadable, 'event')} could not be read; see {aside}")
     for remark in lines.remarks() if lines is not None else ():
         print(remark)
 
@@ -168,7 +183,7 @@ def replay() -> None:
             count = put_back(reader, sink)
     finally:
         reader.close()
-    print(f"{count} dead letters put back into the topic they came from")
+    print(f"{_counted(count, 'dead letter')} put back into the topic they came from")
 
 
 @contextmanager
@@ -205,6 +220,10 @@ def _opened(file: str) -> Iterator[tuple[BinaryIO, int | None]]:
         size = sum(1 for line in opened if line.strip())
         opened.seek(0)
         yield opened, size
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _replay_group(settings: Settings) -> str:

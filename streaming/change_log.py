@@ -228,6 +228,15 @@ class InMemoryTopics:
         """Everything in a partition."""
         return self._messages[partition]
 
+    def take(self, positions: dict[Partition, int], max_messages: int) -> list[Message]:
+        """What lies at these positions, which move on behind it."""
+        taken: list[Message] = []
+        for partition, position in positions.items():
+            new = self.held(partition)[position : position + max_messages - len(taken)]
+            positions[partition] = position + len(new)
+            taken += new
+        return taken
+
     def close(self) -> None:
         """Nothing to let go of."""
 
@@ -249,14 +258,7 @@ class InMemoryChangeLog:
 
     def poll(self, *, timeout_s: float, max_messages: int) -> list[Message]:
         """What came since; never waits."""
-        taken: list[Message] = []
-        if self._paused:
-            return taken
-        for partition, position in self._positions.items():
-            new = self._topics.held(partition)[position : position + max_messages - len(taken)]
-            self._positions[partition] = position + len(new)
-            taken += new
-        return taken
+        return [] if self._paused else self._topics.take(self._positions, max_messages)
 
     def commit(self, offsets: Offsets) -> None:
         """Acknowledge."""
@@ -345,12 +347,7 @@ class InMemoryTopicReader:
 
     def poll(self, *, timeout_s: float, max_messages: int) -> list[Message]:
         """What is there; never waits."""
-        taken: list[Message] = []
-        for partition, position in self._positions.items():
-            new = self._topics.held(partition)[position : position + max_messages - len(taken)]
-            self._positions[partition] = position + len(new)
-            taken += new
-        return taken
+        return self._topics.take(self._positions, max_messages)
 
     def commit(self, offsets: Offsets) -> None:
         """Acknowledge."""

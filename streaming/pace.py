@@ -1,13 +1,17 @@
-"""How fast a group moves, told for a person: two readings of its lag, and what waits."""
+"""How fast a group moves, told for a person or a monitor: two readings of its lag, and what waits."""
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
 from .change_log import Message, Partition, TopicReader
 from .errors import LogUnavailable
 from .lag import PartitionLag, lag
+
+if TYPE_CHECKING:
+    from .metrics import Spread
 
 # A broker that is asked for the next message of a partition has it at hand.
 LOOK_S = 2.0
@@ -47,7 +51,7 @@ class GroupPace:
 
     def lines(self, group: str, *, now_s: float | None = None) -> list[str]:
         """What a person wants to know, a line per partition."""
-        now_ms = (time.time() if now_s is None else now_s) * 1000
+        now_s = time.time() if now_s is None else now_s
         told = [f"{group}: {self.behind} messages behind; {self._rates()}"]
         for one in self.after:
             done = "nothing" if one.committed is None else one.committed
@@ -55,20 +59,50 @@ class GroupPace:
                 f"  {one.partition.topic}/{one.partition.index}: "
                 f"acknowledged {done} of {one.end}, {one.behind} behind"
             )
-            if one.partition in self.waiting:
-                waits_s = max(0.0, (now_ms - self.waiting[one.partition].timestamp_ms) / 1000)
+            waits_s = self._waits_s(one.partition, now_s)
+            if waits_s is not None:
                 line += f", the next waits {_duration(waits_s)}"
             told.append(line)
         return told
+
+    def figures(self, group: str, *, now_s: float | None = None) -> dict[str, Any]:
+        """The same for a monitor; `caught_up_in_s` is None while it is not catching up."""
+        now_s = time.time() if now_s is None else now_s
+        return {
+            "group": group,
+            "behind": self.behind,
+            "written_per_s": self.written_per_s,
+            "done_per_s": self.done_per_s,
+            "caught_up_in_s": self._caught_up_in_s(),
+            "partitions": [
+                {
+                    "topic": one.partition.topic,
+                    "partition": one.partition.index,
+                    "acknowledged": one.committed,
+                    "end": one.end,
+                    "behind": one.behind,
+                    "next_waits_s": self._waits_s(one.partition, now_s),
+                }
+                for one in self.after
+            ],
+        }
 
     def _rates(self) -> str:
         rates = f"{self.written_per_s:.1f}/s come, {self.done_per_s:.1f}/s are done"
         if not self.behind:
             return rates
+        in_s = self._caught_up_in_s()
+        return f"{rates}: {'not catching up' if in_s is None else f'caught up in {_duration(in_s)}'}"
+
+    def _caught_up_in_s(self) -> float | None:
+        if not self.behind:
+            return 0.0
         gain = self.done_per_s - self.written_per_s
-        if gain <= 0:
-            return f"{rates}: not catching up"
-        return f"{rates}: caught up in {_duration(self.behind / gain)}"
+        return self.behind / gain if gain > 0 else None
+
+    def _waits_s(self, partition: Partition, now_s: float) -> float | None:
+        message = self.waiting.get(partition)
+        return None if message is None else max(0.0, now_s - message.timestamp_ms / 1000)
 
     def _pairs(self) -> list[tuple[PartitionLag, PartitionLag]]:
         return list(zip(self.before, self.after, strict=True))
@@ -87,8 +121,8 @@ def oldest_waiting(reader: TopicReader) -> dict[Partition, Message]:
     return {partition: found[partition] for partition in asked if partition in found}
 
 
-def freshness_lines(port: int) -> list[str]:
-    """What a consumer on this machine says of its freshness, a line per outcome.
+def ask_freshness(port: int) -> "list[Spread]":
+    """What a consumer on this machine says of its freshness since it started, per outcome.
 
     Raises:
         LogUnavailable: nobody answers there.
@@ -98,11 +132,23 @@ def freshness_lines(port: int) -> list[str]:
     address = f"http://127.0.0.1:{port}/metrics"
     try:
         with urlopen(address, timeout=METRICS_TIMEOUT_S) as answer:
-            spreads = freshness_spread(answer.read().decode())
+            return freshness_spread(answer.read().decode())
     except (OSError, ValueError) as error:
         raise LogUnavailable(
             f"{address} does not answer ({error}); start the consumer with --metrics-port {port}"
         ) from error
+
+
+def freshness_figures(spreads: "Sequence[Spread]") -> list[dict[str, Any]]:
+    """For a monitor; a bound that is not known is None."""
+    return [
+        {name: None if value == float("inf") else value for name, value in asdict(one).items()}
+        for one in spreads
+    ]
+
+
+def freshness_lines(spreads: "Sequence[Spread]") -> list[str]:
+    """For a person, a line per outcome."""
     if not spreads:
         return ["freshness: nothing worked off yet"]
     return [

@@ -6,6 +6,8 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from product_index.settings import what_is_wrong
+
 from .errors import InvalidSettings
 
 
@@ -100,13 +102,12 @@ def read_settings() -> Settings:
     """The settings of this environment.
 
     Raises:
-        InvalidSettings: naming each variable and the rule; values of secrets are not shown.
+        InvalidSettings: naming each variable, its value and the rule.
     """
     try:
         return Settings()
     except ValidationError as error:
-        said = "; ".join(f"{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors())
-        raise InvalidSettings(f"{said}; correct it in the environment or .env") from error
+        raise InvalidSettings(what_is_wrong(error)) from error
 
 
 def _revealed(secret: SecretStr | None) -> str | None:

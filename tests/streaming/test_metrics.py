@@ -16,7 +16,7 @@ from streaming.errors import InvalidSettings, LogUnavailable
 from streaming.lag import PartitionLag, lag
 from streaming.lookout import Lookout, serving
 from streaming.metrics import FRESHNESS_BUCKETS_S, ConsumerMetrics, freshness_spread
-from streaming.pace import GroupPace, freshness_lines, oldest_waiting
+from streaming.pace import GroupPace, ask_freshness, freshness_figures, freshness_lines, oldest_waiting
 from streaming.stalls import StallWatch
 
 from .making import NOON, TOPIC, Bench, change_json, put
@@ -188,13 +188,13 @@ def test_rates_tell_whether_a_group_catches_up() -> None:
         before=[at(ZERO, 0, 100)], after=[after], over_s=2.0, waiting={}
     )
 
-    catching_up = pace(at(ZERO, 60, 120)).lines("g")[0]
-    falling_behind = pace(at(ZERO, 10, 140)).lines("g")[0]
-    idle = pace(at(ZERO, 100, 100)).lines("g")[0]
+    readings = at(ZERO, 60, 120), at(ZERO, 10, 140), at(ZERO, 100, 100)
+    catching_up, falling_behind, idle = (pace(after).lines("g")[0] for after in readings)
 
     assert "g: 60 messages behind; 10.0/s come, 30.0/s are done: caught up in 3 s" == catching_up
     assert falling_behind.endswith("20.0/s come, 5.0/s are done: not catching up")
     assert idle.endswith("0 messages behind; 0.0/s come, 50.0/s are done")
+    assert [3.0, None, 0.0] == [pace(after).figures("g")["caught_up_in_s"] for after in readings]
 
 
 def test_what_waits_is_told_by_its_age(bench: Bench) -> None:
@@ -205,22 +205,27 @@ def test_what_waits_is_told_by_its_age(bench: Bench) -> None:
     reader = InMemoryTopicReader(bench.topics, [TOPIC], group="g")
 
     waiting = oldest_waiting(reader)
-    lines = GroupPace(before=lag(reader), after=lag(reader), over_s=1.0, waiting=waiting).lines(
-        "g", now_s=(NOON + timedelta(seconds=150)).timestamp()
-    )
+    pace = GroupPace(before=lag(reader), after=lag(reader), over_s=1.0, waiting=waiting)
+    now_s = (NOON + timedelta(seconds=150)).timestamp()
+    lines, figures = pace.lines("g", now_s=now_s), pace.figures("g", now_s=now_s)
 
     assert {ONE: 0} == {partition: message.offset for partition, message in waiting.items()}
     assert lines[2].endswith("behind, the next waits 2.5 min")
+    assert [None, 150.0] == [one["next_waits_s"] for one in figures["partitions"]]
 
 
 def test_status_asks_a_consumer_for_its_freshness(bench: Bench) -> None:
-    """Printed for a person; a consumer without a port is told how to get one."""
+    """For a person or a monitor; a consumer without a port is told how to get one."""
     metrics = worked(bench)
     lookout = Lookout(metrics, list, list, stall_after_s=1.0)
     with serving(metrics, lookout, port=0) as port:
-        assert "  new: 1 changes, half within 60 s, 99% within 60 s" == freshness_lines(port)[1]
+        spreads = ask_freshness(port)
+    assert "  new: 1 changes, half within 60 s, 99% within 60 s" == freshness_lines(spreads)[1]
+    assert {"outcome": "new", "count": 1, "half_within_s": 60.0, "most_within_s": 60.0} == (
+        freshness_figures(spreads)[0]
+    )
     with pytest.raises(LogUnavailable, match=f"start the consumer with --metrics-port {port}"):
-        freshness_lines(port)
+        ask_freshness(port)
 
 
 def existing(bench: Bench) -> set[str]:

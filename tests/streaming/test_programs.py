@@ -1,5 +1,6 @@
 """`python -m streaming` as people run it: real Kafka, real milvus-lite, processes that are killed."""
 
+import json
 import os
 import re
 import signal
@@ -151,10 +152,16 @@ def test_a_consumer_that_is_killed_leaves_the_index_as_if_it_had_not_been(
     assert (20, 1) == (classes["delete"], classes["poison"])
     assert sum(one in written for one in ids[:40]) <= classes.get("text", 0) <= 40
     assert sum(one in written for one in ids[40:60]) <= classes.get("scalar", 0) <= 20
+    told = programs.run("status", "--json", "--over-s", "0.2")
+    figures = json.loads(told.stdout)
+    assert (programs.environment["CONSUMER_GROUP"], 0) == tuple(
+        figures["groups"][0][name] for name in ("group", "behind")
+    )
+    assert 1 == figures["dead_letters_not_replayed"]
     status = programs.run("status").stdout.decode()
     assert f"{programs.environment['CONSUMER_GROUP']}: 0 messages behind" in status
     assert "dead letters not replayed: 1" in status
-    assert b"1 dead letters put back" in programs.run("replay").stdout
+    assert b"1 dead letter put back" in programs.run("replay").stdout
     database.switch(alias, store.name)
     database.close()
 
@@ -198,9 +205,9 @@ def test_an_archiver_that_is_killed_doubles_nothing(programs: Programs, kafka_bo
             "no-such-file: No such file or directory; name a file",
         ),
         (["consume"], {"UNIECS_MODEL": "no-such-model"}, "UNIECS_MODEL is 'no-such-model'"),
-        (["status"], {"BATCH_SIZE": "0"}, "BATCH_SIZE: Input should be greater than or equal to 1"),
+        (["status"], {"BATCH_SIZE": "0"}, "BATCH_SIZE is '0': Input should be greater than or equal to 1"),
         (["status"], {"KAFKA_BOOTSTRAP": "localhost"}, "address 'localhost' must be host:port"),
-        (["status"], {"KAFKA_SECURITY_PROTOCOL": "TLS"}, "KAFKA_SECURITY_PROTOCOL: Input should be"),
+        (["status"], {"KAFKA_SECURITY_PROTOCOL": "TLS"}, "KAFKA_SECURITY_PROTOCOL is 'TLS': Input should be"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_exit_code_2(
