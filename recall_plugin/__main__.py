@@ -1,42 +1,31 @@
-"""`python -m recall_plugin`: check what would run here; run channels beside a funnel; serve over HTTP."""
+"""Add candidates to the search a shop already runs."""
 
+import json
 import secrets
 import sys
-import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
+from structlog.typing import EventDict
 
 from experiments.definition import load_experiments
 from experiments.errors import ExperimentsError
-from experiments.running import load_running
 from product_index.errors import ProductIndexError
 from product_index.settings import read_settings as read_index_settings
 
-from .build import (
-    NoEventLog,
-    build_event_log,
-    installed_channels,
-    load_channel,
-    load_channels,
-    sidecar_line,
-    sidecar_socket,
-)
-from .channels import Channel
-from .errors import RecallPluginError, SidecarAway
-from .query import ChannelRequest, Query
-from .routing import routes_of
+from .build import NoEventLog, build_event_log, load_channel, load_channels, sidecar_socket
+from .checking import ask_once, find_out, where_channels_run
+from .errors import RecallPluginError
 from .settings import Settings, read_settings
-from .switches import Switches
 
-app = typer.Typer(add_completion=False, no_args_is_help=True)
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
-
-@app.callback()
-def about() -> None:
-    """Add candidates to the search a shop already runs."""
+# Log lines whose news `check` prints in words.
+SAID_IN_WORDS = ("sidecar_away", "index_followed")
 
 
 @app.command()
@@ -44,28 +33,30 @@ def check(
     ask: Annotated[
         bool, typer.Option(help="Also ask the planned channels once (opens the model and the index).")
     ] = True,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON document on standard output, nothing else.")
+    ] = False,
 ) -> None:
     """Read the settings, the definitions and the channels; say what would run."""
+    structlog.configure(
+        processors=[_quiet_what_is_said, *structlog.get_config()["processors"]],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     settings = read_settings()
-    experiment = load_running(settings.experiments, now=datetime.now(UTC))[settings.experiment]
-    routes = routes_of(experiment)
-    off = Switches(settings.switches).read(now_s=0.0)
-    state = "off" if off.stops(experiment.name) else "on"
-    share = f"{experiment.traffic:.0%} of its slots"
-    typer.echo(f"experiment  {experiment.name} (phase {experiment.phase}), {share}, {state}")
-    for variant in experiment.variants:
-        route = routes[variant.name]
-        what = f"{', '.join(route.channels)} by {route.rule}" if route.channels else "the base alone"
-        typer.echo(f"variant     {variant.name} {variant.share:.0%}: {what}")
-    typer.echo(f"join        what is ready when the base is, plus {settings.grace_ms:g} ms")
-    typer.echo(f"channels    in {_where(settings)}")
-    typer.echo(f"installed   {', '.join(installed_channels()) or 'no channels'}")
+    standing = find_out(settings, now=datetime.now(UTC))
+    if not as_json:
+        typer.echo("\n".join(standing.lines()))
+    answers = []
     if ask:
-        names = {name for route in routes.values() for name in route.channels}
         strict = settings.model_copy(update={"strict_channels": True})
-        answers = [_ask_once(channel, settings) for channel in load_channels(names, strict)]
-        if not all(answers):
-            raise typer.Exit(1)
+        for channel in load_channels(standing.planned, strict):
+            answers.append(ask_once(channel, settings))
+            if not as_json:
+                typer.echo(answers[-1].line)
+    if as_json:
+        typer.echo(json.dumps(standing.figures() | {"asked": [asdict(one) for one in answers]}))
+    if not all(one.answered for one in answers):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -110,7 +101,7 @@ def serve(
     bound = listening(settings)
     service = build_app(read_settings, build_event_log(settings) if events else NoEventLog())
     typer.echo(f"listens     {address_of(bound)}", err=True)
-    typer.echo(f"channels    in {_where(settings)}", err=True)
+    typer.echo(f"channels    in {where_channels_run(settings)}", err=True)
     run_service(service, bound)
 
 
@@ -146,41 +137,10 @@ def _planned(settings: Settings) -> list[str]:
     return sorted({name for plan in plans for name in plan.channels})
 
 
-def _ask_once(channel: Channel, settings: Settings) -> bool:
-    """Whether the channel answers a first question."""
-    request = ChannelRequest(
-        query=Query(text="red mug", limit=3),
-        limit=3,
-        # The first question also opens the index: it may take longer than later ones.
-        deadline_s=time.monotonic() + settings.budget_ms / 1000 + 30,
-        request_id="check",
-        unit_id="check",
-    )
-    try:
-        started_s = time.monotonic()
-        answer = channel.find(request)
-        took_ms = (time.monotonic() - started_s) * 1000
-    finally:
-        channel.close()
-    what = answer.reason or f"{len(answer.hits)} hits from {answer.index_version} in {took_ms:.0f} ms"
-    typer.echo(f"asked       {channel.name}: {answer.status}, {what}")
-    return answer.answered
-
-
-def _where(settings: Settings) -> str:
-    """Where channels run, and whether that is ready."""
-    if settings.channels_in == "process":
-        return "this process"
-    from .sidecar.client import describe
-
-    path = sidecar_socket(settings)
-    try:
-        states = describe(sidecar_line(settings.model_copy(update={"sidecar_start": False}))).channels
-    except SidecarAway:
-        then = "it will be started" if settings.sidecar_start else "start `python -m recall_plugin sidecar`"
-        return f"the sidecar at {path}, which does not answer: {then}"
-    said = ", ".join(f"{name} {state.state}" for name, state in sorted(states.items()))
-    return f"the sidecar at {path}: {said or 'none yet'}"
+def _quiet_what_is_said(_logger: object, _method: str, event: EventDict) -> EventDict:
+    if event["event"] in SAID_IN_WORDS:
+        raise structlog.DropEvent
+    return event
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Loading channels: each by itself, only those that are planned."""
 
+import json
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -178,6 +179,19 @@ def test_check_says_what_would_run(tmp_path: Path) -> None:
     assert 0 == done.returncode, done.stderr
     assert "treatment 50%: uniecs by AppendQuota(protected_head=4, quota=8, every=2)" in done.stdout
     assert "plus 30 ms" in done.stdout
+    assert ("", 1) == (done.stderr, done.stdout.count("sidecar at"))  # said in words, not logged as well
+
+
+def test_check_tells_a_monitor(tmp_path: Path) -> None:
+    """One document; a sidecar that does not answer is a fact of it, not a failure."""
+    socket = str(tmp_path / "nobody.sock")
+    done = check("--no-ask", "--json", cwd=tmp_path, RECALL_SIDECAR_SOCKET=socket)
+    told = json.loads(done.stdout)
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert ("uniecs-recall", True, []) == tuple(told[name] for name in ("experiment", "on", "asked"))
+    assert [[], ["uniecs"]] == [one["channels"] for one in told["variants"]]
+    assert {"socket": socket, "answers": False, "channels": {}} == told["sidecar"]
 
 
 def test_check_tells_what_keeps_it_from_running(tmp_path: Path) -> None:
@@ -197,3 +211,10 @@ def test_check_asks_each_planned_channel_once(tmp_path: Path, milvus_lite_server
 
     assert 1 == done.returncode, done.stderr
     assert "asked       uniecs: off, no collection or alias 'nothing_here'" in done.stdout
+
+    told = check("--json", cwd=tmp_path, **there)
+    (asked,) = json.loads(told.stdout)["asked"]
+    assert (1, "uniecs", "off", False) == (
+        told.returncode,
+        *(asked[name] for name in ("channel", "status", "answered")),
+    )
