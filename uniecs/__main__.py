@@ -1,4 +1,4 @@
-"""python -m uniecs train | embed | evaluate | export | quantize."""
+"""Text, a picture, or both into one vector space."""
 
 import json
 import os
@@ -18,26 +18,26 @@ from .errors import InvalidConfig, UniecsError
 from .evaluate import CUTOFFS, Scenario, Vectors, evaluate, mean_recall
 from .rows import Item, read_items, read_pairs
 
-app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Text, a picture, or both into one vector space."
-)
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
-Model = Annotated[Path, typer.Option(help="the folder of an exported model")]
+Model = Annotated[Path, typer.Option(help="The folder of an exported model.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="rows side by side; the CPU count, at most 4, if not said")
+    int | None, typer.Option(min=1, help="Rows side by side; the CPU count, at most 4, if not said.")
 ]
-Provider = Annotated[str, typer.Option(help="cpu, or cuda where there is one")]
+Provider = Annotated[str, typer.Option(help="Where to run: cpu, or cuda where there is one.")]
 RowsARun = Annotated[
     int,
-    typer.Option(min=1, help="rows that share a run; over 1 pays on an accelerator, and costs equal bits"),
+    typer.Option(min=1, help="Rows that share a run; over 1 pays on an accelerator, and costs equal bits."),
 ]
 
 
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="a TOML recipe, for example demo/encoder.toml")],
-    output: Annotated[Path, typer.Option(help="the folder to export into; work files go to its training/")],
-    resume: Annotated[bool, typer.Option(help="go on from the checkpoint in output/training")] = False,
+    recipe: Annotated[Path, typer.Argument(help="A TOML recipe, for example demo/encoder.toml.")],
+    output: Annotated[Path, typer.Option(help="The folder to export into; work files go to its training/.")],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint in output/training.")
+    ] = False,
 ) -> None:
     """Train a model by a recipe, export it, and print its nine scenarios; under torchrun, together."""
     from .recipe import read_recipe
@@ -61,12 +61,14 @@ def train(
 @app.command()
 def embed(
     model: Model,
-    input: Annotated[Path, typer.Option(help='JSON Lines: {"text": ...}, {"image": path}, or both')],
-    output: Annotated[Path, typer.Option(help="the .npy file to write: float32 (rows, D), unit vectors")],
+    input: Annotated[Path, typer.Option(help='JSON Lines: {"text": ...}, {"image": path}, or both.')],
+    output: Annotated[Path, typer.Option(help="The .npy file to write: float32 (rows, D), unit vectors.")],
     threads: Threads = None,
     provider: Provider = "cpu",
     rows_a_run: RowsARun = 1,
-    title_band: Annotated[bool, typer.Option(help="write each text's first line on its picture")] = False,
+    title_band: Annotated[
+        bool, typer.Option("--title-band", help="Write each text's first line on its picture.")
+    ] = False,
 ) -> None:
     """Embed rows into unit vectors, in row order."""
     from .runtime import Runtime
@@ -83,14 +85,17 @@ def embed(
             at += len(part)
             bars.update(task, completed=at)
     _write_whole(output, vectors)
-    typer.echo(f"{len(vectors)} vectors of {runtime.dimension} by {runtime.model_id} in {output}")
+    count = "1 vector" if len(vectors) == 1 else f"{len(vectors)} vectors"
+    typer.echo(f"{count} of {runtime.dimension} by {runtime.model_id} in {output}")
 
 
 @app.command(name="evaluate")
 def evaluate_command(
     model: Model,
-    pairs: Annotated[Path, typer.Option(help="JSON Lines: query, candidate, group")],
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    pairs: Annotated[Path, typer.Option(help="JSON Lines: query, candidate, group.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON document on standard output, nothing else.")
+    ] = False,
     threads: Threads = None,
     provider: Provider = "cpu",
 ) -> None:
@@ -121,8 +126,8 @@ def evaluate_command(
 
 @app.command()
 def export(
-    checkpoint: Annotated[Path, typer.Option(help="a training/checkpoint.pt")],
-    output: Annotated[Path, typer.Option(help="the folder to export into")],
+    checkpoint: Annotated[Path, typer.Option(help="A training/checkpoint.pt.")],
+    output: Annotated[Path, typer.Option(help="The folder to export into.")],
 ) -> None:
     """Export a checkpoint, also of a run that is not done, to the three ONNX graphs."""
     from .export import export_checkpoint
@@ -133,7 +138,7 @@ def export(
 @app.command()
 def quantize(
     model: Model,
-    output: Annotated[Path, typer.Option(help="the folder to write the 8-bit copy into")],
+    output: Annotated[Path, typer.Option(help="The folder to write the 8-bit copy into.")],
 ) -> None:
     """Write an 8-bit copy: smaller, faster, and a vector space of its own."""
     from .quantize import quantize_model

@@ -52,6 +52,7 @@ def test_embed_writes_unit_vectors_in_row_order(
 
     assert 0 == run.returncode, run.stderr
     assert expected.tobytes() == vectors.tobytes()
+    assert run.stdout.startswith("4 vectors of ")
 
 
 @pytest.mark.parametrize(
@@ -112,6 +113,21 @@ def test_evaluate_prints_json(demo_model: Path, tmp_path: Path, paint: Paint) ->
         first["ndcg_at_10"],
         first["recall_at_10_interval"],
     )
+
+
+def test_a_picture_that_is_not_there_ends_evaluate_with_its_line(demo_model: Path, tmp_path: Path) -> None:
+    """One sentence with the line of the pair, and no figures of the others."""
+    pairs = tmp_path / "pairs.jsonl"
+    sound = {"query": {"text": "mug"}, "candidate": {"text": "red mug"}}
+    missing = {"query": {"text": "bowl"}, "candidate": {"image": "none.png"}}
+    pairs.write_text("".join(json.dumps(each) + "\n" for each in (sound, missing)))
+    run = uniecs("evaluate", "--model", demo_model, "--pairs", pairs, "--json")
+    last = run.stderr.strip().splitlines()[-1]
+
+    assert (2, "") == (run.returncode, run.stdout)
+    assert last.startswith(f"error: {pairs}:2: picture {tmp_path / 'none.png'} cannot be opened")
+    assert "paths are relative to the file" in last
+    assert "Traceback" not in run.stderr
 
 
 def test_an_unknown_setting_in_a_recipe_is_named(tmp_path: Path) -> None:
