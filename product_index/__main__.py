@@ -1,4 +1,4 @@
-"""`python -m product_index`: ask the index, see what is served, read a catalogue, roll back."""
+"""Ask the index, see what is served, read a catalogue, roll back."""
 
 import json
 import sys
@@ -137,12 +137,15 @@ def status(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def rollback() -> None:
+def rollback(as_json: AsJson = False) -> None:
     """Serve again the collection that was served before the last switch."""
     with _one_sentence_errors():
         settings = read_settings()
         with _open_database(settings) as database:
             done = publish.rollback(database, settings.product_alias)
+    if as_json:
+        print(json.dumps({"alias": settings.product_alias, "live": done.live, "previous": done.before}))
+        return
     out.print(f"{settings.product_alias} -> {done.live} (was {done.before})", highlight=False)
 
 

@@ -150,6 +150,8 @@ def test_status_and_rollback_tell_what_is_served(environment: dict[str, str]) ->
     assert 0 == rolled.returncode, rolled.stderr
     after = json.loads(ask(environment, "status", "--json").stdout)
     assert (before["live"], before["previous"]) == (after["previous"], after["live"])
+    back = json.loads(ask(environment, "rollback", "--json").stdout)
+    assert {name: before[name] for name in ("alias", "live", "previous")} == back
 
 
 @pytest.mark.parametrize(
