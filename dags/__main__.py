@@ -1,4 +1,4 @@
-"""`python -m dags run DAG_ID`: run one DAG here and now, whole, without a scheduler.
+"""Run one DAG of this folder here and now, whole, without a scheduler.
 
 `run` prepares AIRFLOW_HOME (`.demo/airflow` unless it is set) and its database,
 runs every task in this process, and says one line per task. What Airflow itself
@@ -33,11 +33,6 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 class CannotRun(Exception):
     """The request cannot be met; the message says why and what to do."""
-
-
-@app.callback()
-def main() -> None:
-    """Run DAGs of this folder."""
 
 
 @app.command()
@@ -88,7 +83,8 @@ def pools() -> None:
     for name, (slots, description) in POOLS.items():
         if name not in held:
             Pool.create_or_update_pool(name, slots, description, include_deferred=False)
-        typer.echo(f"{name}: {held.get(name, slots)} slots{'' if name in held else ', made now'}")
+        has = held.get(name, slots)
+        typer.echo(f"{name}: {has} slot{'' if has == 1 else 's'}{'' if name in held else ', made now'}")
     typer.echo(f"for the scheduler and the DAG processor: DAG_POOLS={','.join(POOLS)}")
 
 
