@@ -16,6 +16,7 @@ switches       kill switches, followed within a second
 counterfactual what the other arm would have seen, for a sample
 telling        exposures, marks and outcomes, to the log; result is what the host gets
 plugin         flag -> plan -> channels under the join -> merge -> answer + exposure
+checking       what would run here, for a person and a monitor
 build          the one place that chooses implementations
 sidecar/       the channels in a process of their own, behind a Unix socket
 service/       the plugin over HTTP, for funnels in any language; web/ is its page
