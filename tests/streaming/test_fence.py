@@ -1,7 +1,7 @@
 """A consumer that the group gave up in the middle of a batch: it neither acknowledges nor sets rows back."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from threading import Event, Thread
 from typing import Any
@@ -10,13 +10,13 @@ import pytest
 
 from product_index.product import ProductChange
 from product_index.refresh import Receipt, apply_changes
-from streaming.build import group_lag
 from streaming.change_log import ChangeLog, Outgoing
 from streaming.dead_letters import SUFFIX
 from streaming.kafka import KafkaChangeLog, KafkaMessageSink, ensure_topics
 from streaming.worker import Pace, Worker
 
 from .making import NOON, Bench, change_json, put
+from .members import behind, joined
 
 PACE = Pace(batch_wait_s=0.05, idle_s=0.1)
 
@@ -80,17 +80,6 @@ def test_what_was_written_late_over_a_newer_row_is_put_right(bench: Bench) -> No
     assert "title 3" == bench.store.get(["mug-1"])["mug-1"].title
 
 
-@pytest.fixture
-def connection(kafka_bootstrap: str) -> dict[str, Any]:
-    return {"bootstrap_servers": [kafka_bootstrap]}
-
-
-@pytest.fixture
-def sink(connection: dict[str, Any]) -> Iterator[KafkaMessageSink]:
-    with closing(KafkaMessageSink(connection)) as opened:
-        yield opened
-
-
 @pytest.mark.kafka
 def test_of_three_consumers_the_one_that_was_evicted_in_mid_batch_changes_nothing(
     connection: dict[str, Any], sink: KafkaMessageSink, bench: Bench, unique_name: Callable[[str], str]
@@ -143,14 +132,6 @@ def publish(sink: KafkaMessageSink, topic: str, ids: Sequence[str], *, version: 
     sink.send(
         [Outgoing(topic=topic, key=one.encode(), value=change_json(one, version=version)) for one in ids]
     )
-
-
-def joined(connection: dict[str, Any], topic: str) -> KafkaChangeLog:
-    return KafkaChangeLog(connection, [topic], group=f"group-{topic}", session_timeout_s=6.0)
-
-
-def behind(connection: dict[str, Any], topic: str) -> int:
-    return sum(one.behind for one in group_lag(connection, [topic], group=f"group-{topic}"))
 
 
 def versions(bench: Bench, ids: Sequence[str]) -> list[int]:

@@ -1,7 +1,7 @@
 """Slow batches, hand-overs and huge messages on a real Apache Kafka."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from threading import Event, Thread
 from typing import Any
@@ -10,44 +10,18 @@ import pytest
 
 from product_index.product import ProductChange
 from product_index.refresh import Receipt
-from streaming.build import group_lag
 from streaming.change_log import Message, Outgoing
 from streaming.dead_letters import CUT, SUFFIX
 from streaming.events import MAX_VALUE_BYTES
-from streaming.kafka import KafkaChangeLog, KafkaMessageSink, KafkaTopicReader, ensure_topics
+from streaming.kafka import KafkaMessageSink, KafkaTopicReader, ensure_topics
 from streaming.worker import Pace, Worker
 
 from .making import Bench, change_json
+from .members import behind, joined
 
 pytestmark = pytest.mark.kafka
 
 PACE = Pace(batch_wait_s=0.05, idle_s=0.1)
-
-
-@pytest.fixture
-def connection(kafka_bootstrap: str) -> dict[str, Any]:
-    return {"bootstrap_servers": [kafka_bootstrap]}
-
-
-@pytest.fixture
-def topic(connection: dict[str, Any], unique_name: Callable[[str], str]) -> str:
-    name = unique_name("product-changes")
-    ensure_topics(connection, [name, name + SUFFIX], partitions=2)
-    return name
-
-
-@pytest.fixture
-def sink(connection: dict[str, Any]) -> Iterator[KafkaMessageSink]:
-    with closing(KafkaMessageSink(connection)) as opened:
-        yield opened
-
-
-def joined(connection: dict[str, Any], topic: str, **options: Any) -> KafkaChangeLog:
-    return KafkaChangeLog(connection, [topic], group=f"group-{topic}", session_timeout_s=6.0, **options)
-
-
-def behind(connection: dict[str, Any], topic: str) -> int:
-    return sum(one.behind for one in group_lag(connection, [topic], group=f"group-{topic}"))
 
 
 def test_a_batch_slower_than_the_poll_interval_keeps_its_membership(

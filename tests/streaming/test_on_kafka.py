@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from threading import Event, Thread
@@ -35,33 +35,11 @@ from streaming.kafka_client import administering
 from streaming.worker import Pace, Worker
 
 from .making import Bench, change_json, click, exposure, full_change
+from .members import behind, joined
 
 pytestmark = pytest.mark.kafka
 
 NOWHERE = "127.0.0.1:9"  # the discard port: nothing listens
-
-
-@pytest.fixture
-def connection(kafka_bootstrap: str) -> dict[str, Any]:
-    return {"bootstrap_servers": [kafka_bootstrap]}
-
-
-@pytest.fixture
-def topic(connection: dict[str, Any], unique_name: Callable[[str], str]) -> str:
-    """A topic of two partitions and the one for its dead letters."""
-    name = unique_name("product-changes")
-    ensure_topics(connection, [name, name + SUFFIX], partitions=2)
-    return name
-
-
-@pytest.fixture
-def sink(connection: dict[str, Any]) -> Iterator[KafkaMessageSink]:
-    with closing(KafkaMessageSink(connection)) as opened:
-        yield opened
-
-
-def joined(connection: dict[str, Any], topic: str, **options: Any) -> KafkaChangeLog:
-    return KafkaChangeLog(connection, [topic], group=f"group-{topic}", session_timeout_s=6.0, **options)
 
 
 def run(
@@ -96,10 +74,6 @@ def read_all(connection: dict[str, Any], topic: str) -> list[Message]:
         while len(found) < sum(ends.values()):
             found += reader.poll(timeout_s=1.0, max_messages=500)
         return found
-
-
-def behind(connection: dict[str, Any], topic: str) -> int:
-    return sum(one.behind for one in group_lag(connection, [topic], group=f"group-{topic}"))
 
 
 def test_bytes_headers_nulls_and_times_come_back_as_they_were(

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
@@ -10,10 +10,11 @@ from kafka.admin import MemberToRemove
 
 from streaming.change_log import Message, Outgoing
 from streaming.errors import Evicted, LogUnavailable, OwnershipLost, Refused
-from streaming.kafka import KafkaChangeLog, KafkaMessageSink, ensure_topics
+from streaming.kafka import KafkaChangeLog, KafkaMessageSink
 from streaming.kafka_client import administering
 
 from .making import change_json
+from .members import joined
 
 pytestmark = pytest.mark.kafka
 
@@ -22,35 +23,18 @@ GIVE_UP_S = 30.0
 
 
 @pytest.fixture
-def connection(kafka_bootstrap: str) -> dict[str, Any]:
-    return {"bootstrap_servers": [kafka_bootstrap]}
-
-
-@pytest.fixture
-def topic(connection: dict[str, Any], unique_name: Callable[[str], str]) -> str:
+def topic(topic: str, sink: KafkaMessageSink) -> str:
     """A topic with some changes."""
-    name = unique_name("product-changes")
-    ensure_topics(connection, [name], partitions=2)
-    sink = KafkaMessageSink(connection)
     sink.send(
-        [Outgoing(topic=name, key=f"p-{n}".encode(), value=change_json(f"p-{n}")) for n in range(COUNT)]
+        [Outgoing(topic=topic, key=f"p-{n}".encode(), value=change_json(f"p-{n}")) for n in range(COUNT)]
     )
-    sink.close()
-    return name
+    return topic
 
 
 @pytest.fixture
 def join(connection: dict[str, Any], topic: str) -> Iterator[Callable[..., KafkaChangeLog]]:
-    with ExitStack() as closing:
-
-        def joined(**options: Any) -> KafkaChangeLog:
-            log = KafkaChangeLog(
-                connection, [topic], group=f"group-{topic}", session_timeout_s=6.0, **options
-            )
-            closing.callback(log.close)
-            return log
-
-        yield joined
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(closing(joined(connection, topic, **options)))
 
 
 def polled(changes: KafkaChangeLog, *, until: Callable[[list[Message]], bool]) -> list[Message]:
@@ -99,7 +83,7 @@ def test_whoever_is_replaced_writes_nothing_more_and_says_so(join: Callable[...,
     ours.hold({message.source for message in first})
     ours.check()
     theirs = join(instance_id="one")
-    polled(theirs, until=lambda _found: bool(theirs.assigned()))
+    begun = polled(theirs, until=lambda _found: bool(theirs.assigned()))
     give_up_s = time.monotonic() + GIVE_UP_S
     while not ours._membership.replaced and time.monotonic() < give_up_s:
         time.sleep(0.1)
@@ -110,7 +94,7 @@ def test_whoever_is_replaced_writes_nothing_more_and_says_so(join: Callable[...,
         ours.commit({message.source: message.offset + 1 for message in first})
     with pytest.raises(Refused, match="took our place; give each its own CONSUMER_INSTANCE_ID"):
         ours.poll(timeout_s=0.1, max_messages=1)
-    polled(theirs, until=all_of_them)
+    polled(theirs, until=lambda more: all_of_them(begun + more))
 
 
 def test_a_heartbeat_that_failed_begins_anew(join: Callable[..., KafkaChangeLog]) -> None:
