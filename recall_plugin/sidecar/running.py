@@ -1,12 +1,15 @@
 """The sidecar as a program: own the socket, load what is planned, serve, end well."""
 
 import gc
+import os
 import signal
+import sys
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from threading import Thread
 
-from .server import Load, Shelf, SidecarServer
+from .server import THREADS, Load, Shelf, SidecarServer
 from .starting import owning
 
 
@@ -32,13 +35,27 @@ def run_sidecar(
         signal.signal(signal.SIGTERM, lambda *_: server.stop())
         signal.signal(signal.SIGINT, lambda *_: server.stop())
         signal.signal(
-            signal.SIGHUP, lambda *_: Thread(target=shelf.reload, name="reload", daemon=True).start()
+            signal.SIGHUP,
+            lambda *_: Thread(target=shelf.reload, name=f"{THREADS}reload", daemon=True).start(),
         )
         shelf.begin(planned)
         try:
             server.serve()
         finally:
             shelf.close()
+    _leave_what_is_under_way()
+
+
+def _leave_what_is_under_way() -> None:
+    """End now where a channel is still being loaded or asked.
+
+    Nobody waits for it any more, and the interpreter's own end would stop its threads in the middle of
+    foreign code, which aborts at that.
+    """
+    if any(thread.name.startswith(THREADS) for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _set_apart() -> None:

@@ -39,6 +39,8 @@ from .wire import (
 log = structlog.get_logger(__name__)
 
 MAX_CONNECTIONS = 512
+# What the names of its threads begin with: they run a channel's code.
+THREADS = "sidecar-"
 # A client that does not read its answer for this long is gone.
 WRITE_WITHIN_S = 5.0
 _LOOK_EVERY_S = 0.2
@@ -74,7 +76,7 @@ class Shelf:
                 if name in self._channels:
                     continue
                 self._channels[name] = "being loaded"
-            Thread(target=self._open, args=(name,), name=f"load-{name}", daemon=True).start()
+            Thread(target=self._open, args=(name,), name=f"{THREADS}load-{name}", daemon=True).start()
 
     def get(self, name: str) -> LimitedChannel | str:
         """The channel, or why it is not there."""
@@ -197,7 +199,7 @@ class SidecarServer:
         if full:
             connection.close()
             return
-        Thread(target=self._converse, args=(connection,), name="sidecar", daemon=True).start()
+        Thread(target=self._converse, args=(connection,), name=f"{THREADS}asked", daemon=True).start()
 
     def _converse(self, connection: socket.socket) -> None:
         try:

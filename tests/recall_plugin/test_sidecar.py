@@ -317,6 +317,20 @@ def test_killed_the_funnel_is_unharmed_and_it_comes_back_by_itself(
     assert "no sidecar answers" not in alive.reason + back.reason
 
 
+def test_told_to_stop_while_it_loads_it_ends_well(path: Path) -> None:
+    """An interpreter that ended around a model half loaded aborted."""
+    running = run_sidecar(path, MILVUS_URI="http://127.0.0.1:1", UNIECS_MODEL=str(ROOT / "demo" / "model"))
+    try:
+        wait_for(path.exists)
+        running.terminate()
+
+        assert 0 == running.wait(60)
+        assert not path.exists()
+    finally:
+        running.kill()
+        running.wait()
+
+
 @pytest.mark.skipif(
     not hasattr(os, "SCHED_IDLE"), reason="only Linux can run a process where nobody else wants to"
 )
