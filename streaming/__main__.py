@@ -152,8 +152,8 @@ def archive(
         archiver = Archiver(events, settings.experiment_logs, chunk_wait_s=chunk_wait_s)
         with errors.status(f"archiving to {settings.experiment_logs}"):
             totals = archiver.run(stop=stopped, until_caught_up=until_caught_up)
-    rows = ", ".join(f"{count} {kind}" for kind, count in sorted(totals.rows.items())) or "nothing new"
-    print(f"{rows} in {_counted(totals.files, 'file')} under {settings.experiment_logs}")
+    rows = ", ".join(_counted(count, kind.removesuffix("s")) for kind, count in sorted(totals.rows.items()))
+    print(f"{rows or 'nothing new'} in {_counted(totals.files, 'file')} under {settings.experiment_logs}")
     if totals.unreadable:
         aside = settings.experiment_logs / "unreadable"
         print(f"{_counted(totals.unreadable, 'event')} could not be read; see {aside}")
