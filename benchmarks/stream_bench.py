@@ -4,6 +4,7 @@ Consumers run in this process where a profile of it matters, and as programs of
 their own where they must not share a core with who publishes.
 """
 
+import gc
 import os
 import statistics
 import sys
@@ -101,7 +102,9 @@ class Bench:
             worker = Worker(
                 changes=log, sink=sink, apply=timed, arrived=arrivals.extend, pace=Pace(batch_wait_s=0.05)
             )
+            gc.freeze()  # as the program does
             worker.run(stop=lambda: len(arrivals) >= until)
+            gc.unfreeze()
             return arrivals, time.perf_counter() - began_s[0]
 
     def seconds_for(

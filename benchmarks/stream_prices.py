@@ -3,6 +3,8 @@
 A price is compared with what is stored before it is written, or an older change
 could replace a newer one. So two bare clients stand beside: one that only
 writes, and one that reads and writes as the consumer does, and does nothing else.
+And the consumer stands there with a store that costs nothing: what Kafka's client,
+decoding and acknowledging take. Where the cores are full, the times add up.
 """
 
 import statistics
@@ -33,12 +35,14 @@ from product_index.embedding import spec_of
 from product_index.encoder import HashEncoder
 from product_index.milvus import MilvusVectorDatabase
 from product_index.milvus_rows import FINGERPRINT_FIELDS, KEPT_FIELDS, ROW_FIELDS, TYPES, quoted
-from product_index.refresh import ASKED_AT_ONCE, PAGE_PRODUCTS, PAGE_WHOLE_ROWS
+from product_index.product import ProductChange
+from product_index.refresh import ASKED_AT_ONCE, PAGE_PRODUCTS, PAGE_WHOLE_ROWS, Receipt
 from product_index.vector_store import VectorStore
 
 # A client that only writes is asked in each of these; the fastest counts against us.
 BARE_BATCHES = (64, 256, 1024)
 READ_AND_WRITE = "bare reads and writes, as the consumer's"
+NO_STORE = "the consumer, its store costing nothing"
 OURS = "price changes through the consumer"
 
 Row = dict[str, Any]
@@ -60,11 +64,15 @@ def price_changes(bench: Bench, count: int, turns: int, embed_per_s: dict[str, f
         }
         sides[READ_AND_WRITE] = partial(read_and_write_bare, bench, store, rows)
         asked = encoder.asked
-        found: dict[str, list[float]] = {name: [] for name in [*sides, OURS]}
+        found: dict[str, list[float]] = {name: [] for name in [*sides, NO_STORE, OURS]}
         busy: dict[str, list[float]] = {name: [] for name in found}
         for turn in range(turns):
             changes = [repriced(one, version=turn + 2) for one in products]
-            for name, side in {**sides, OURS: partial(bench.seconds_for, changes, apply)}.items():
+            consuming = {
+                NO_STORE: partial(bench.seconds_for, changes, _all_done),
+                OURS: partial(bench.seconds_for, changes, apply),
+            }
+            for name, side in {**sides, **consuming}.items():
                 with Cores() as cores:
                     found[name].append(count / side())
                 busy[name].append(cores.busy)
@@ -74,6 +82,10 @@ def price_changes(bench: Bench, count: int, turns: int, embed_per_s: dict[str, f
     best = max((found[name] for name in writing), key=statistics.median)
     told("price changes : bare upserts, the fastest", found[OURS], best, wanted="0.8")
     told("price changes : bare reads and writes", found[OURS], found[READ_AND_WRITE], wanted="1 at most")
+    both = [
+        1 / (1 / one + 1 / other) for one, other in zip(found[READ_AND_WRITE], found[NO_STORE], strict=True)
+    ]
+    told("price changes : bare reads and writes, then the consumer", found[OURS], both, wanted="1")
     told("bare reads and writes : bare upserts", found[READ_AND_WRITE], best, wanted="to know the limit")
     for name, per_s in embed_per_s.items():
         for what, rates in (("price changes", found[OURS]), ("bare upserts, the fastest", best)):
@@ -150,6 +162,10 @@ def bare(bench: Bench) -> Iterator[MilvusClient]:
         yield client
     finally:
         client.close()
+
+
+def _all_done(changes: Sequence[ProductChange]) -> Receipt:
+    return Receipt(outcomes={change.product_id: "scalar" for change in changes})
 
 
 def _in_order(read: Callable[[str], int], asked: Sequence[str], readers: ThreadPoolExecutor) -> Iterator[int]:

@@ -149,6 +149,10 @@ def _looked_ahead(products: Sequence[Product], pictures: Pictures, encoder: Enco
     def look_at(some: Sequence[Product]) -> list[Seen]:
         return [look(product, pictures, encoder) for product in some]
 
+    if not any(product.image_uris for product in products):  # nothing to wait for
+        for start in range(0, len(products), EMBED_BATCH):
+            yield look_at(products[start : start + EMBED_BATCH])
+        return
     chunks = (products[at : at + _LOOK_TOGETHER] for at in range(0, len(products), _LOOK_TOGETHER))
     at_once = getattr(pictures, "at_once", 1)
     # A pool for each call: nothing to close, and nothing that a fork would break.

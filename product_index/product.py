@@ -6,7 +6,7 @@ change came from (a catalogue or a topic) or where it goes.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from math import isfinite
 
 from .errors import InvalidProduct
@@ -92,7 +92,7 @@ class ProductChange:
     @property
     def occurred_at_ms(self) -> int:
         """Milliseconds since 1970 UTC."""
-        return int(self.occurred_at.astimezone(UTC).timestamp() * 1000)
+        return int(self.occurred_at.timestamp() * 1000)
 
 
 def check_product_id(product_id: str) -> None:

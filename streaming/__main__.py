@@ -1,5 +1,6 @@
 """Keep the index fresh, publish changes, archive events."""
 
+import gc
 import json
 import logging
 import os
@@ -65,6 +66,7 @@ def consume(
     )
     with stop_on_signal() as stopped, opened as worker:
         log = structlog.get_logger()
+        gc.freeze()  # model and clients live as long as the process; looking through them delays batches
         log.info("consuming", topic=settings.changes_topic, group=settings.consumer_group, pid=os.getpid())
         totals = worker.run(stop=stopped, max_idle_s=max_idle_s)
         log.info("consumed", messages=totals.messages, batches=totals.batches, **totals.by_class)

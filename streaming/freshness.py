@@ -7,7 +7,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -45,7 +45,7 @@ class Arrival:
             product_id=key if change is None else change.product_id,
             outcome=outcome,
             occurred_at_ms=message.timestamp_ms if change is None else change.occurred_at_ms,
-            searchable_at_ms=int(searchable_at.astimezone(UTC).timestamp() * 1000),
+            searchable_at_ms=int(searchable_at.timestamp() * 1000),
             partition=message.partition,
             offset=message.offset,
         )
