@@ -101,7 +101,7 @@ def test_a_service_that_does_not_start_is_told_with_the_end_of_its_log(tmp_path:
     experiment = load_experiments(None)["uniecs-recall"]
     with (
         Stack(home.folder, say=lambda _line: None) as stack,
-        pytest.raises(StackError, match=r"ended with code 2 while starting[\s\S]*grace_ms"),
+        pytest.raises(StackError, match=r"ended with code 2 while starting[\s\S]*RECALL_GRACE_MS"),
     ):
         as_in_a_shop.ask_once(stack, home, env, experiment, text="red mug", base=BASE)
 
