@@ -72,7 +72,9 @@ def price_changes(bench: Bench, count: int, turns: int, embed_per_s: dict[str, f
                 NO_STORE: partial(bench.seconds_for, changes, _all_done),
                 OURS: partial(bench.seconds_for, changes, apply),
             }
-            for name, side in {**sides, **consuming}.items():
+            ordered = [*sides.items(), *consuming.items()]
+            first = turn % len(ordered)  # what one side leaves the store to tidy falls on each of the others
+            for name, side in ordered[first:] + ordered[:first]:
                 with Cores() as cores:
                     found[name].append(count / side())
                 busy[name].append(cores.busy)
