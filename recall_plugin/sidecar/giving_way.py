@@ -22,9 +22,10 @@ def give_way() -> None:
     processors still waited for its turn to end (docs/experiments-log.md). Where the system has no
     such thing, or forbids it, nothing changes.
     """
-    with suppress(AttributeError, OSError):
-        for thread in _THREADS.iterdir():  # imports may have begun some
-            os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
+    with suppress(OSError):
+        for thread in list(_THREADS.iterdir()):  # imports may have begun some
+            with suppress(AttributeError, OSError):  # one that has ended keeps no other from giving way
+                os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
     if os.getsid(0) == os.getpid():
         with suppress(OSError):
             _SESSION.write_text(str(_LAST))
