@@ -91,7 +91,8 @@ class MilvusVectorDatabase:
                 consistency_level="Bounded",
                 **self._asker.options(slow=True),
             )
-            self._client.create_index(name, index, **self._asker.options(slow=True))
+            # Not waited for: there is nothing to index yet, and the client looks every half second only.
+            self._client.create_index(name, index, sync=False, **self._asker.options(slow=True))
         return self._store(name, spec)
 
     def open(self, name: str) -> "MilvusVectorStore":
