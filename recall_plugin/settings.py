@@ -50,6 +50,7 @@ class Settings(BaseSettings):
         host, port: where `serve` listens.
         token: who sends it as `Authorization: Bearer` may change what the service does.
         wait_ms: how long POST /recall waits for channels, where the request does not say.
+        ahead_ms: how long what POST /recall/ahead began waits for its base; then it is given up.
         sidecar_gives_way: the sidecar runs only where nobody else of this session, container or unit
             wants a processor; false where they are never idle, or it has processors of its own.
         sidecar_in_flight: the most questions at a time per channel that its limit grows to.
@@ -84,6 +85,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     token: SecretStr = SecretStr("")
     wait_ms: Annotated[float, Field(ge=0, le=10_000)] = 50.0
+    ahead_ms: Annotated[float, Field(gt=0, le=60_000)] = 10_000.0
     sidecar_gives_way: bool = True
     sidecar_in_flight: Annotated[int, Field(ge=1, le=512)] = 64
 

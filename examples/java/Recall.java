@@ -2,8 +2,12 @@
 //
 //   java Recall.java http://127.0.0.1:8080 "striped red mug" shopper-1 mug-1,mug-2
 //
+// The last word is your own result, ready after 100 ms, as results are; "-" reads it from standard input.
+//
 // The rule: the search for candidates begins with the shopper's question, runs beside your own
 // search, and is never waited for. Whatever happens to it, your own result is served.
+
+import static java.nio.charset.StandardCharsets.UTF_8;
 
 import java.net.URI;
 import java.net.http.HttpClient;
@@ -14,8 +18,8 @@ import java.net.http.HttpResponse.BodyHandlers;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Scanner;
 import java.util.UUID;
-import java.util.concurrent.CompletableFuture;
 import java.util.function.Supplier;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -25,12 +29,13 @@ public final class Recall {
     /** What a hung service may cost a shopper: the call that merges takes a few ms, the search ran beside the base. */
     private static final Duration JOIN_WITHIN =
         Duration.ofMillis(Long.parseLong(System.getenv().getOrDefault("RECALL_JOIN_MS", "50")));
+    // Nobody waits for this one; so that a hung service does not gather them.
+    private static final Duration BESIDE_WITHIN = Duration.ofSeconds(10);
     // A service has a JSON library; the example has none, and reads the one field that it needs.
     private static final Pattern PRODUCT = Pattern.compile("\"product_id\":\"((?:[^\"\\\\]|\\\\.)*)\"");
 
     // HTTP/1.1: one long-lived connection per request under way, kept by the client.
-    private final HttpClient client =
-        HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).connectTimeout(Duration.ofMillis(200)).build();
+    private final HttpClient client = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
     private final String service;
 
     public Recall(String service) {
@@ -39,17 +44,14 @@ public final class Recall {
 
     /** Your result, with what UniECS adds for this shopper. */
     public List<String> search(String text, String unitId, String sessionId, Supplier<List<String>> ownSearch) {
-        String who = "\"unit_id\":%s,\"session_id\":%s,\"query_id\":%s"
-            .formatted(quoted(unitId), quoted(sessionId), quoted(UUID.randomUUID().toString()));
-        String question = "\"text\":%s,\"limit\":20".formatted(quoted(text));
-        CompletableFuture<HttpResponse<String>> ahead =
-            client.sendAsync(post("/recall/ahead", "{%s,%s}".formatted(question, who), Duration.ofSeconds(1)), BodyHandlers.ofString());
+        String question = "\"text\":%s,\"limit\":20,\"unit_id\":%s,\"session_id\":%s,\"query_id\":%s"
+            .formatted(quoted(text), quoted(unitId), quoted(sessionId), quoted(UUID.randomUUID().toString()));
+        client.sendAsync(post("/recall/ahead", "{" + question + "}", BESIDE_WITHIN), BodyHandlers.discarding());
         List<String> base = ownSearch.get();
         try {
-            // Where the first call failed or is still on its way, the second one brings the whole question.
-            boolean begun = ahead.isDone() && !ahead.isCompletedExceptionally() && ahead.join().statusCode() == 202;
+            // The question once more: where the first call failed or is still on its way, there is nothing to join.
             String ids = base.stream().map(Recall::quoted).collect(Collectors.joining(","));
-            String body = "{%s%s,\"base\":[%s],\"wait_ms\":0}".formatted(begun ? "" : question + ",", who, ids);
+            String body = "{%s,\"base\":[%s],\"wait_ms\":0}".formatted(question, ids);
             HttpResponse<String> answer = client.send(post("/recall", body, JOIN_WITHIN), BodyHandlers.ofString());
             return answer.statusCode() == 200 ? productIds(answer.body()) : base;
         } catch (InterruptedException error) {
@@ -101,14 +103,16 @@ public final class Recall {
     }
 
     public static void main(String[] told) {
-        List<String> own = List.of(told[3].split(","));
         Supplier<List<String>> ownSearch = () -> {
+            if (told[3].equals("-")) {
+                return List.of(new Scanner(System.in, UTF_8).nextLine().split(","));
+            }
             try {
-                Thread.sleep(told.length > 4 ? Long.parseLong(told[4]) : 100); // as bases do
+                Thread.sleep(100);
             } catch (InterruptedException error) {
                 Thread.currentThread().interrupt();
             }
-            return own;
+            return List.of(told[3].split(","));
         };
         new Recall(told[0]).search(told[1], told[2], "visit-1", ownSearch).forEach(System.out::println);
     }

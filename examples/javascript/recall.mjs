@@ -2,14 +2,19 @@
 //
 //   node recall.mjs http://127.0.0.1:8080 "striped red mug" shopper-1 mug-1,mug-2
 //
+// The last word is your own result, ready after 100 ms, as results are; "-" reads it from standard input.
+//
 // The rule: the search for candidates begins with the shopper's question, runs beside your own
 // search, and is never waited for. Whatever happens to it, your own result is served.
 
 import { randomUUID } from "node:crypto";
+import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 
 // What a hung service may cost a shopper: the call that merges takes a few ms, the search ran beside the base.
 const JOIN_WITHIN_MS = Number(process.env.RECALL_JOIN_MS ?? 50);
+// Nobody waits for these; so that a hung service does not gather them.
+const BESIDE_WITHIN_MS = 10_000;
 
 async function post(url, body, withinMs) {
   const answer = await fetch(url, {
@@ -34,12 +39,11 @@ async function post(url, body, withinMs) {
  */
 export async function recall(service, question, shopper, ownSearch) {
   const who = { unit_id: shopper.unitId, session_id: shopper.sessionId, query_id: randomUUID() };
-  const ahead = post(`${service}/recall/ahead`, { ...question, ...who }, 1000).then(() => true, () => false);
+  post(`${service}/recall/ahead`, { ...question, ...who }, BESIDE_WITHIN_MS).catch(() => undefined);
   const base = await ownSearch();
   try {
-    // Where the first call failed or is still on its way, the second one brings the whole question.
-    const begun = await Promise.race([ahead, Promise.resolve(false)]);
-    const said = await post(`${service}/recall`, { ...(begun ? { limit: question.limit } : question), ...who, base, wait_ms: 0 }, JOIN_WITHIN_MS);
+    // The question once more: where the first call failed or is still on its way, there is nothing to join.
+    const said = await post(`${service}/recall`, { ...question, ...who, base, wait_ms: 0 }, JOIN_WITHIN_MS);
     return { items: said.items, queryId: said.query_id, variant: said.variant };
   } catch {
     return { items: base.map((id, index) => ({ product_id: id, ranks: { base: index + 1 } })), queryId: who.query_id, variant: null };
@@ -49,12 +53,15 @@ export async function recall(service, question, shopper, ownSearch) {
 /** What the shopper did: `kind` is click, add_to_cart or order. Never fails the page. */
 export async function happened(service, { kind, unitId, productId, queryId, position, revenue, currency }) {
   const event = { kind, unit_id: unitId, product_id: productId, query_id: queryId, position, revenue, currency };
-  await post(`${service}/outcomes`, event, 1000).catch(() => undefined);
+  await post(`${service}/outcomes`, event, BESIDE_WITHIN_MS).catch(() => undefined);
 }
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const [service, text, unitId, base, baseTakesMs = "100"] = process.argv.slice(2);
-  const ownSearch = async () => { await new Promise((done) => setTimeout(done, Number(baseTakesMs))); return base.split(","); };
+  const [service, text, unitId, own] = process.argv.slice(2);
+  const ownSearch = async () => {
+    if (own !== "-") return new Promise((ready) => setTimeout(ready, 100, own.split(",")));
+    for await (const line of createInterface(process.stdin)) return line.split(",");
+  };
   const found = await recall(service, { text, limit: 20 }, { unitId, sessionId: "visit-1" }, ownSearch);
   for (const item of found.items) console.log(item.product_id, Object.entries(item.ranks).map(([name, rank]) => `${name}:${rank}`).sort().join(" "));
 }

@@ -41,7 +41,7 @@ createServer(async (request, response) => {
   const headers = { "content-type": "text/html; charset=utf-8", ...(known ? {} : { "set-cookie": `shopper=${shopper}; HttpOnly; SameSite=Lax` }) };
   if (pathname === "/product") {
     const id = searchParams.get("id") ?? "";
-    await happened(service, { kind: "click", unitId: shopper, productId: id, queryId: searchParams.get("query") ?? undefined, position: Number(searchParams.get("at")) || undefined });
+    happened(service, { kind: "click", unitId: shopper, productId: id, queryId: searchParams.get("query") ?? undefined, position: Number(searchParams.get("at")) || undefined });
     response.writeHead(products.has(id) ? 200 : 404, headers).end(`<!doctype html><meta charset="utf-8"><h1>${escaped(products.get(id)?.title ?? "Gone")}</h1>`);
     return;
   }

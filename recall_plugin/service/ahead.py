@@ -4,8 +4,9 @@
     ... the host computes its base ...
     POST /recall {query_id, base, ...}                         takes what is ready, and RECALL_GRACE_MS later
 
-What is begun and never joined is given up after the budget: no evidence about
-any channel, and nothing is logged.
+A base may take longer than a channel may: what was found waits for it. What is begun and
+never joined is given up after RECALL_AHEAD_MS: no evidence about any channel, and nothing
+is logged.
 """
 
 import asyncio
@@ -13,12 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments.targeting import Attribute
-from recall_plugin.plugin import RecallPlugin, RecallResult
+from recall_plugin.plugin import RecallResult
 from recall_plugin.query import Query
 
 from .problems import Problem
+from .standing import Standing
 
-# At a thousand searches a second and the longest budget, more are a leak in the host.
+# At a thousand searches a second and ten seconds for each, more are a leak in the host.
 MAX_AHEAD = 10_000
 
 
@@ -44,7 +46,7 @@ class AheadTable:
 
     def begin(
         self,
-        plugin: RecallPlugin,
+        standing: Standing,
         query: Query,
         *,
         unit_id: str,
@@ -52,7 +54,6 @@ class AheadTable:
         query_id: str,
         attributes: Mapping[str, Attribute],
         override: str | None,
-        keep_s: float,
     ) -> None:
         """Ask the channels now.
 
@@ -68,21 +69,25 @@ class AheadTable:
             )
         loop = asyncio.get_running_loop()
         base: asyncio.Future[Sequence[str]] = loop.create_future()
-        asked = plugin.arecall(
-            query,
-            base,
-            unit_id=unit_id,
-            session_id=session_id,
-            query_id=query_id,
-            attributes=attributes,
-            override=override,
-        )
+
+        async def joined() -> RecallResult:
+            with standing.in_use():
+                return await standing.plugin.arecall(
+                    query,
+                    base,
+                    unit_id=unit_id,
+                    session_id=session_id,
+                    query_id=query_id,
+                    attributes=attributes,
+                    override=override,
+                )
+
         self._begun[query_id] = Begun(
             unit_id=unit_id,
             session_id=session_id,
             base=base,
-            result=loop.create_task(asked),
-            forget=loop.call_later(keep_s, self._give_up, query_id),
+            result=loop.create_task(joined()),
+            forget=loop.call_later(standing.settings.ahead_ms / 1000, self._give_up, query_id),
         )
 
     def take(self, query_id: str | None, *, unit_id: str, session_id: str) -> Begun | None:

@@ -128,14 +128,13 @@ class RecallRoute:
         query = await self._query(asked)
         standing = self._service.now
         self.ahead.begin(
-            standing.plugin,
+            standing,
             query,
             unit_id=asked.unit_id,
             session_id=asked.session_id,
             query_id=asked.query_id,
             attributes=asked.attributes or {},
             override=_checked_override(override, asked.unit_id, standing),
-            keep_s=standing.settings.budget_ms / 1000,
         )
         return write(Begun(asked.query_id))
 

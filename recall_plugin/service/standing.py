@@ -47,6 +47,7 @@ _NOT_OF_CHANNELS = {
     "grace_ms",
     "budget_ms",
     "wait_ms",
+    "ahead_ms",
     "switches",
     "token",
     "host",
@@ -180,8 +181,6 @@ class Service:
         )
 
     async def _leave(self, standing: Standing) -> None:
-        # What was begun ahead in it may still be joined.
-        await asyncio.sleep(standing.settings.budget_ms / 1000 + 1)
         while standing.users:
             standing.is_free.clear()
             await standing.is_free.wait()

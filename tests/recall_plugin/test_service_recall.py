@@ -20,7 +20,7 @@ from experiments.overrides import Override, sign_override
 from product_index.vector_store import Filter
 from recall_plugin.channels import Channel
 from recall_plugin.query import ChannelRequest
-from tests.recall_plugin.doubles import TREATED, UNTREATED, Hangs, Says, finds, wait_for
+from tests.recall_plugin.doubles import UNTREATED, Hangs, Says, finds
 from tests.recall_plugin.serving import ASKED, PACKAGED, client_of, picture, refusal
 
 
@@ -116,39 +116,6 @@ def test_the_wait_is_the_requests_own() -> None:
 
     assert ["a", "b"] == [item["product_id"] for item in said["items"]]
     assert (True, "timeout") == (said["degraded"], said["channels"]["uniecs"]["status"])
-
-
-def test_recall_begun_ahead_is_joined_when_the_base_is_there(client: httpx.Client, channel: Says) -> None:
-    """The join rule over HTTP: the channel looks while the host computes its base."""
-    ahead = {name: ASKED[name] for name in ("text", "unit_id", "session_id")} | {"query_id": "ahead-1"}
-    asked = len(channel.requests)
-    begun = client.post("/recall/ahead", json=ahead)
-    wait_for(lambda: len(channel.requests) == asked + 1)
-    said = recall(client, text=None, query_id="ahead-1", wait_ms=0).json()
-
-    assert (202, {"query_id": "ahead-1"}) == (begun.status_code, begun.json())
-    assert ["a", "b", "new"] == [item["product_id"] for item in said["items"]]
-    assert asked + 1 == len(channel.requests)
-
-
-def test_a_query_begun_for_one_shopper_is_never_given_to_another(client: httpx.Client) -> None:
-    """Nor begun twice."""
-    ahead = {name: ASKED[name] for name in ("text", "unit_id", "session_id")} | {"query_id": "ahead-2"}
-    client.post("/recall/ahead", json=ahead)
-
-    assert "begun already" in refusal(client.post("/recall/ahead", json=ahead), 409)
-    assert "another unit" in refusal(recall(client, query_id="ahead-2", unit_id=UNTREATED), 409)
-    assert 200 == recall(client, query_id="ahead-2").status_code
-
-
-def test_what_was_begun_and_never_joined_is_given_up(log: InMemoryEventLog) -> None:
-    """After the budget; nothing of it is logged."""
-    with client_of(Hangs(), environment={"budget_ms": 50}, log=log) as client:
-        body = {"text": "mug", "unit_id": TREATED, "session_id": "s", "query_id": "lost"}
-        client.post("/recall/ahead", json=body)
-        wait_for(lambda: "uniecs_recall_ahead 0.0" in client.get("/metrics").text)
-
-    assert "lost" not in [exposure.query_id for exposure in log.exposures]
 
 
 def raises(_: ChannelRequest) -> Any:
