@@ -2,7 +2,7 @@
 
 import http.server
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ import pytest
 from product_index.build import build_pictures
 from product_index.refresh import apply_changes
 from product_index.settings import Settings
-from streaming.build import group_lag
-from streaming.change_log import Message, Outgoing
+from streaming.change_log import Outgoing
 from streaming.dead_letters import SUFFIX
-from streaming.kafka import KafkaChangeLog, KafkaMessageSink, KafkaTopicReader, ensure_topics
+from streaming.kafka import KafkaMessageSink, ensure_topics
 from streaming.worker import Pace, Worker
 
 from .making import NOON, Bench, change_json
+from .members import behind, joined, read_all
 
 pytestmark = pytest.mark.kafka
 
@@ -30,7 +30,7 @@ class Host(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path.startswith("/hangs"):
-            self.released.wait(60)
+            self.released.wait(300)
         else:
             self.send_response(302)
             self.send_header("Location", self.path + "x")
@@ -64,6 +64,21 @@ def serving() -> Iterator[str]:
         thread.join()
 
 
+class ByAddress:
+    """Pictures as a consumer reads them; who answers is waited for, however busy this machine."""
+
+    def __init__(self, hosts: Sequence[str], folder: Path) -> None:
+        of_both = Settings(picture_hosts=",".join(hosts), picture_cache=folder, picture_root=str(folder))
+        patient = {"picture_timeout_s": 300.0, "picture_patience_s": 300.0}
+        hurried = {"picture_timeout_s": 0.5, "picture_patience_s": 1.0}
+        self._patient, self._hurried = (
+            build_pictures(of_both.model_copy(update=told)) for told in (patient, hurried)
+        )
+
+    def read(self, uri: str) -> bytes:
+        return (self._hurried if "hangs" in uri else self._patient).read(uri)
+
+
 def only_a_picture(name: str, uri: str) -> tuple[bytes, bytes]:
     return name.encode(), change_json(name, title="", image_uris=[uri])
 
@@ -91,19 +106,11 @@ def test_each_is_set_aside_with_what_to_do_and_the_stream_goes_on(
     sent.append((b"text", change_json("text", image_uris=[f"http://{hosts[0]}/hangs.jpg"])))
     for place, one in enumerate(bad.values()):
         sent.insert(2 * place + 1, one)  # type: ignore[arg-type]
-    pictures = build_pictures(
-        Settings(
-            picture_hosts=",".join(hosts),
-            picture_timeout_s=2.0,  # six answers of the other host must fit, however busy this machine
-            picture_patience_s=2.5,
-            picture_cache=tmp_path,
-            picture_root=str(tmp_path),
-        )
-    )
+    pictures = ByAddress(hosts, tmp_path)
     arrivals: list[Any] = []
     with closing(KafkaMessageSink(connection)) as sink:
         sink.send([Outgoing(topic=topic, key=key, value=value) for key, value in sent])
-        with closing(KafkaChangeLog(connection, [topic], group=topic, session_timeout_s=6.0)) as log:
+        with closing(joined(connection, topic)) as log:
             Worker(
                 changes=log,
                 sink=sink,
@@ -112,18 +119,10 @@ def test_each_is_set_aside_with_what_to_do_and_the_stream_goes_on(
                 pace=Pace(batch_wait_s=0.2, idle_s=0.1, backoff_max_s=0.5),
             ).run(stop=lambda: len(arrivals) >= len(sent))
 
-    dead = read(connection, topic + SUFFIX, len(bad))
+    dead = read_all(connection, topic + SUFFIX)
     reasons = [dict(letter.headers)["dead.reason"].decode() for letter in dead]
     for wanted, original in bad.items():
         (place,) = [at for at, reason in enumerate(reasons) if wanted in reason]
         assert original == (dead[place].key, dead[place].value)
     assert len(bad) + 2 == bench.store.count()
-    assert 0 == sum(one.behind for one in group_lag(connection, [topic], group=topic))
-
-
-def read(connection: dict[str, Any], topic: str, count: int) -> list[Message]:
-    with closing(KafkaTopicReader(connection, [topic], group="look")) as reader:
-        found: list[Message] = []
-        while len(found) < count:
-            found += reader.poll(timeout_s=1.0, max_messages=100)
-        return found
+    assert 0 == behind(connection, topic)

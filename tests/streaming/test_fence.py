@@ -1,8 +1,8 @@
 """A consumer that the group gave up in the middle of a batch: it neither acknowledges nor sets rows back."""
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from threading import Event, Thread
 from typing import Any
 
@@ -16,7 +16,7 @@ from streaming.kafka import KafkaChangeLog, KafkaMessageSink, ensure_topics
 from streaming.worker import Pace, Worker
 
 from .making import NOON, Bench, change_json, put
-from .members import behind, joined
+from .members import GIVE_UP_S, behind, eventually, joined
 
 PACE = Pace(batch_wait_s=0.05, idle_s=0.1)
 
@@ -91,7 +91,8 @@ def test_of_three_consumers_the_one_that_was_evicted_in_mid_batch_changes_nothin
     publish(sink, topic, ids, version=1)
     evicted, others_wrote, done = Event(), Event(), Event()
     with ExitStack() as stack:
-        logs = [stack.enter_context(closing(joined(connection, topic)))]
+        join = partial(joined, connection, topic, session_timeout_s=6.0)  # so long it has to be silent
+        logs = [stack.enter_context(closing(join()))]
 
         def frozen() -> None:
             if not evicted.is_set():
@@ -99,7 +100,7 @@ def test_of_three_consumers_the_one_that_was_evicted_in_mid_batch_changes_nothin
                 coordinator = logs[0]._client._coordinator
                 coordinator._disable_heartbeat()
                 evicted.set()
-                assert others_wrote.wait(60)
+                assert others_wrote.wait(GIVE_UP_S)
                 coordinator._heartbeat_enabled = True
                 coordinator._heartbeat_wakeup.notify()
 
@@ -112,8 +113,8 @@ def test_of_three_consumers_the_one_that_was_evicted_in_mid_batch_changes_nothin
 
         woken: list[Any] = []
         threads = [work(logs[0], frozen, woken.append)]
-        assert evicted.wait(60)
-        logs += [stack.enter_context(closing(joined(connection, topic))) for _ in range(2)]
+        assert evicted.wait(GIVE_UP_S)
+        logs += [stack.enter_context(closing(join())) for _ in range(2)]
         threads += [work(log, lambda: None, lambda _worked: None) for log in logs[1:]]
         publish(sink, topic, ids, version=2)
         eventually(lambda: versions(bench, ids) == [2] * 30)
@@ -121,7 +122,7 @@ def test_of_three_consumers_the_one_that_was_evicted_in_mid_batch_changes_nothin
         eventually(lambda: behind(connection, topic) == 0 and woken != [])
         done.set()
         for thread in threads:
-            thread.join(30)
+            thread.join()
 
     assert {} == woken[0].offsets
     assert [2] * 30 == versions(bench, ids)
@@ -136,10 +137,3 @@ def publish(sink: KafkaMessageSink, topic: str, ids: Sequence[str], *, version: 
 
 def versions(bench: Bench, ids: Sequence[str]) -> list[int]:
     return [one.version for one in bench.store.fingerprints(ids).values()]
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    give_up_s = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < give_up_s
-        time.sleep(0.2)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from threading import Event, Thread
 from typing import Any
 
@@ -13,15 +14,16 @@ from product_index.refresh import Receipt
 from streaming.change_log import Message, Outgoing
 from streaming.dead_letters import CUT, SUFFIX
 from streaming.events import MAX_VALUE_BYTES
-from streaming.kafka import KafkaMessageSink, KafkaTopicReader, ensure_topics
+from streaming.kafka import KafkaMessageSink, ensure_topics
 from streaming.worker import Pace, Worker
 
 from .making import Bench, change_json
-from .members import behind, joined
+from .members import GIVE_UP_S, behind, eventually, joined, read_all, standstills, until
 
 pytestmark = pytest.mark.kafka
 
 PACE = Pace(batch_wait_s=0.05, idle_s=0.1)
+POLL_INTERVAL_S = 6.0
 
 
 def test_a_batch_slower_than_the_poll_interval_keeps_its_membership(
@@ -35,15 +37,21 @@ def test_a_batch_slower_than_the_poll_interval_keeps_its_membership(
     def slow(changes: Sequence[ProductChange]) -> Receipt:
         calls.append(len(changes))
         if len(calls) == 1:
-            time.sleep(7.5)  # the poll interval is 6 s
+            time.sleep(POLL_INTERVAL_S + 1.5)
         return bench.apply(changes)  # type: ignore[no-any-return]
 
-    with closing(joined(connection, topic, max_poll_interval_s=6.0)) as changes:
+    with (
+        standstills() as stood_still_s,
+        closing(joined(connection, topic, max_poll_interval_s=POLL_INTERVAL_S)) as changes,
+    ):
         worker = Worker(changes=changes, sink=sink, apply=slow, arrived=arrivals.extend, pace=PACE)
-        give_up_s = time.monotonic() + 60
-        worker.run(stop=lambda: len(arrivals) >= 8 or time.monotonic() > give_up_s)
+        worker.run(stop=until(lambda: len(arrivals) >= 8))
         taken = dict(changes._taken)
 
+    if max(stood_still_s) > POLL_INTERVAL_S / 2:
+        pytest.skip(
+            f"this machine stood still for {max(stood_still_s):.1f} s: no consumer could have kept up"
+        )
     assert (8, 0) == (sum(calls), behind(connection, topic))
     assert {"new": 8} == {"new": sum(arrival.outcome == "new" for arrival in arrivals)}
     assert {} == taken
@@ -55,44 +63,49 @@ def test_a_partition_that_is_asked_back_is_let_go_when_the_work_on_it_is_done(
     """A second consumer joins in the middle of a slow batch; no two ever work on one product."""
     ids = [f"p-{n}" for n in range(12)]
     sink.send([Outgoing(topic=topic, key=one.encode(), value=change_json(one)) for one in ids])
-    working, another, done = Event(), Event(), Event()
-    during: list[str] = []
-    seen: list[Any] = []
+    begun, asked_back, done = Event(), Event(), Event()
+    working: set[str] = set()
+    both: list[str] = []
 
     def slow(changes: Sequence[ProductChange]) -> Receipt:
-        working.set()
-        time.sleep(3)
+        working.update(one.product_id for one in changes)
+        begun.set()
+        assert asked_back.wait(GIVE_UP_S)
+        time.sleep(1)  # time for the other to begin, if it could
         receipt = bench.apply(changes)
         working.clear()
         return receipt  # type: ignore[no-any-return]
 
     def beside(changes: Sequence[ProductChange]) -> Receipt:
-        if working.is_set():
-            during.extend(one.product_id for one in changes)
+        both.extend(working & {one.product_id for one in changes})
         return bench.apply(changes)  # type: ignore[no-any-return]
 
     def second() -> None:
-        working.wait(30)
-        with closing(joined(connection, topic)) as theirs:
-            worker = Worker(changes=theirs, sink=sink, apply=beside, arrived=seen.extend, pace=PACE)
-            another.set()
-            worker.run(stop=done.is_set)
+        begun.wait(GIVE_UP_S)
+        with closing(join()) as theirs:
+            Worker(changes=theirs, sink=sink, apply=beside, pace=PACE).run(stop=done.is_set)
 
+    join = partial(joined, connection, topic, session_timeout_s=12.0, max_poll_interval_s=300.0)
     thread = Thread(target=second)
     thread.start()
     try:
-        with closing(joined(connection, topic, max_poll_interval_s=60.0)) as ours:
-            worker = Worker(changes=ours, sink=sink, apply=slow, arrived=seen.extend, pace=PACE)
-            give_up_s = time.monotonic() + 60
-            moved = lambda: bool(ours._taken) and behind(connection, topic) == 0  # noqa: E731
-            worker.run(stop=lambda: (another.is_set() and moved()) or time.monotonic() > give_up_s)
+        with closing(join()) as ours:
+            let_go = ours._listener._done
+
+            async def asked(within_s: float) -> None:
+                asked_back.set()
+                await let_go(within_s)
+
+            ours._listener._done = asked
+            worker = Worker(changes=ours, sink=sink, apply=slow, pace=PACE)
+            worker.run(stop=until(lambda: bool(ours._taken) and behind(connection, topic) == 0))
             taken = dict(ours._taken)
     finally:
         done.set()
         thread.join()
 
     assert taken
-    assert [] == during
+    assert [] == both
     assert (12, 0) == (bench.store.count(), behind(connection, topic))
 
 
@@ -110,21 +123,19 @@ def test_a_message_of_50_mb_is_set_aside_and_the_stream_goes_on(
     ensure_topics(connection, [topic + SUFFIX], partitions=1)
     with closing(KafkaProducer(**connection, max_request_size=64 * 2**20)) as fat:
         fat.send(topic, key=b"p-0", value=change_json("p-0"))
-        fat.send(topic, key=b"p-1", value=b"x" * (50 * 2**20)).get(timeout=60)
-        fat.send(topic, key=b"p-2", value=change_json("p-2")).get(timeout=60)
+        fat.send(topic, key=b"p-1", value=b"x" * (50 * 2**20)).get(timeout=GIVE_UP_S)
+        fat.send(topic, key=b"p-2", value=change_json("p-2")).get(timeout=GIVE_UP_S)
     arrivals: list[Any] = []
     with (
         closing(KafkaMessageSink(connection)) as sink,
         closing(joined(connection, topic)) as changes,
     ):
         worker = Worker(changes=changes, sink=sink, apply=bench.apply, arrived=arrivals.extend, pace=PACE)
-        give_up_s = time.monotonic() + 60
-        worker.run(stop=lambda: len(arrivals) >= 3 or time.monotonic() > give_up_s)
+        worker.run(stop=until(lambda: len(arrivals) >= 3))
 
     assert ["new", "poison", "new"] == [arrival.outcome for arrival in arrivals]
     assert 0 == behind(connection, topic)
-    with closing(KafkaTopicReader(connection, [topic + SUFFIX], group="look")) as reader:
-        (dead,) = reader.poll(timeout_s=10.0, max_messages=10)
+    (dead,) = read_all(connection, topic + SUFFIX)
     told = dict(dead.headers)
     assert f"at most {MAX_VALUE_BYTES:,} are read" in told["dead.reason"].decode()
     assert told[CUT].startswith(b"52428800 bytes, sha256 ")
@@ -137,11 +148,14 @@ def test_what_was_read_ahead_comes_with_the_next_poll_each_once_and_in_order(
     sink.send([Outgoing(topic=topic, key=f"p-{n}".encode(), value=change_json(f"p-{n}")) for n in range(30)])
     found: list[Message] = []
     with closing(joined(connection, topic)) as changes:
-        give_up_s = time.monotonic() + 60
-        while len(found) < 30 and time.monotonic() < give_up_s:
+
+        def all_came() -> bool:
             changes.read_ahead(lambda: True, max_messages=7)
             assert len(changes._early) <= 7
-            found += changes.poll(timeout_s=0.2, max_messages=5)
+            found.extend(changes.poll(timeout_s=0.2, max_messages=5))
+            return len(found) >= 30
+
+        eventually(all_came)
         assert all(changes.owns(one.source) for one in found)
 
     places = [(one.source, one.offset) for one in found]

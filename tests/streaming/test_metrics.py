@@ -121,7 +121,7 @@ def test_a_partition_that_comes_back_starts_anew() -> None:
 
 def fetched(port: int, path: str) -> tuple[int, str]:
     try:
-        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=300) as answer:
             return answer.status, answer.read().decode()
     except HTTPError as error:
         return error.code, error.read().decode()
@@ -197,8 +197,9 @@ def test_rates_tell_whether_a_group_catches_up() -> None:
     assert [3.0, None, 0.0] == [pace(after).figures("g")["caught_up_in_s"] for after in readings]
 
 
-def test_what_waits_is_told_by_its_age(bench: Bench) -> None:
+def test_what_waits_is_told_by_its_age(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Offsets say how many; a person asks how long."""
+    monkeypatch.setattr("streaming.pace.LOOK_S", 300.0)
     for number in range(20):
         put(bench.topics, change_json(f"p-{number}"), key=f"p-{number}")
     bench.topics.committed["g", ZERO] = len(bench.topics.held(ZERO))
@@ -214,8 +215,9 @@ def test_what_waits_is_told_by_its_age(bench: Bench) -> None:
     assert [None, 150.0] == [one["next_waits_s"] for one in figures["partitions"]]
 
 
-def test_status_asks_a_consumer_for_its_freshness(bench: Bench) -> None:
+def test_status_asks_a_consumer_for_its_freshness(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """For a person or a monitor; a consumer without a port is told how to get one."""
+    monkeypatch.setattr("streaming.pace.METRICS_TIMEOUT_S", 300.0)
     metrics = worked(bench)
     lookout = Lookout(metrics, list, list, stall_after_s=1.0)
     with serving(metrics, lookout, port=0) as port:

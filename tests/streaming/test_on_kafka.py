@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -35,7 +35,7 @@ from streaming.kafka_client import administering
 from streaming.worker import Pace, Worker
 
 from .making import Bench, change_json, click, exposure, full_change
-from .members import behind, joined
+from .members import GIVE_UP_S, behind, eventually, joined, read_all, until
 
 pytestmark = pytest.mark.kafka
 
@@ -43,12 +43,12 @@ NOWHERE = "127.0.0.1:9"  # the discard port: nothing listens
 
 
 def run(
-    bench: Bench, changes: KafkaChangeLog, sink: KafkaMessageSink, *, apply: Any = None, until: int
+    bench: Bench, changes: KafkaChangeLog, sink: KafkaMessageSink, *, apply: Any = None, count: int
 ) -> None:
     """Work until so many messages have been worked off."""
     seen = 0
 
-    def count(arrivals: Sequence[Any]) -> None:
+    def see(arrivals: Sequence[Any]) -> None:
         nonlocal seen
         seen += len(arrivals)
 
@@ -56,24 +56,12 @@ def run(
         changes=changes,
         sink=sink,
         apply=apply or bench.apply,
-        arrived=count,
+        arrived=see,
         pace=Pace(batch_wait_s=0.05, idle_s=0.1),
     )
-    gave_up_s = time.monotonic() + 60
-    worker.run(stop=lambda: seen >= until or time.monotonic() > gave_up_s)
+    worker.run(stop=until(lambda: seen >= count))
 
-    assert until == seen
-
-
-def read_all(connection: dict[str, Any], topic: str) -> list[Message]:
-    with closing(KafkaTopicReader(connection, [topic], group=f"look-{topic}")) as reader:
-        ends = {partition: reader.bounds(partition)[1] for partition in reader.partitions()}
-        for partition in ends:
-            reader.seek(partition, 0)
-        found: list[Message] = []
-        while len(found) < sum(ends.values()):
-            found += reader.poll(timeout_s=1.0, max_messages=500)
-        return found
+    assert count == seen
 
 
 def test_bytes_headers_nulls_and_times_come_back_as_they_were(
@@ -106,7 +94,7 @@ def test_on_kafka_offsets_are_committed_only_after_the_store_has_answered(
         return bench.apply(changes)  # type: ignore[no-any-return]
 
     with closing(joined(connection, topic)) as changes:
-        run(bench, changes, sink, apply=away_twice, until=21)
+        run(bench, changes, sink, apply=away_twice, count=21)
 
     assert [21, 21] == behind_at_call
     assert (20, 0) == (bench.store.count(), behind(connection, topic))
@@ -126,12 +114,12 @@ def test_on_kafka_a_consumer_that_dies_before_the_commit_loses_nothing(
 
     changes.commit = dies  # type: ignore[assignment,method-assign]
     with pytest.raises(SystemExit):
-        run(bench, changes, sink, until=5)
+        run(bench, changes, sink, count=5)
     assert 4 == bench.version_of("mug-1")
     changes.close()
 
     with closing(joined(connection, topic)) as again:
-        run(bench, again, sink, until=5)
+        run(bench, again, sink, count=5)
 
     assert (4, 0) == (bench.version_of("mug-1"), behind(connection, topic))
 
@@ -160,7 +148,10 @@ def test_a_partition_that_was_taken_over_is_not_acknowledged_by_its_old_owner(
 ) -> None:
     """Its offset belongs to the new owner; a late commit would set it back."""
     sink.send([Outgoing(topic=topic, key=f"p-{n}".encode(), value=b"1") for n in range(40)])
-    with closing(joined(connection, topic)) as one, closing(joined(connection, topic)) as other:
+    with ExitStack() as stack:
+        one, other = (
+            stack.enter_context(closing(joined(connection, topic, session_timeout_s=12.0))) for _ in range(2)
+        )
         offsets: dict[Partition, int] = {}
         while len(offsets) < 2:
             offsets |= {m.source: m.offset + 1 for m in one.poll(timeout_s=0.2, max_messages=500)}
@@ -199,7 +190,7 @@ def test_dead_letters_are_put_back_on_kafka(
     """After a fix, the same bytes go the same road."""
     sink.send([Outgoing(topic=topic, key=b"mug-1", value=b"poison")])
     with closing(joined(connection, topic)) as changes:
-        run(bench, changes, sink, until=1)
+        run(bench, changes, sink, count=1)
 
     counts = []
     for _ in range(2):
@@ -224,7 +215,7 @@ def test_exposures_and_outcomes_go_round_from_the_log_to_the_archive(
         for number in part:
             events.exposed(exposure(number))
             events.happened(click(number))
-        events.close(timeout_s=20)
+        events.close(timeout_s=GIVE_UP_S)
         assert (0, 0) == (events.dropped, events.waiting)
         with closing(KafkaTopicReader(connection, list(topics), group=unique_name("archive"))) as reader:
             archiver = Archiver(TopicEvents(reader, topics), tmp_path, chunk_rows=64)
@@ -270,7 +261,7 @@ def test_a_dead_letter_fits_where_its_original_did(
     sink.send([Outgoing(topic=topic, key=b"mug-1", value=value)])
 
     with closing(joined(connection, topic)) as changes:
-        run(bench, changes, sink, until=1)
+        run(bench, changes, sink, count=1)
 
     assert [value] == [message.value for message in read_all(connection, topic + SUFFIX)]
 
@@ -313,9 +304,12 @@ def test_what_a_poll_returns_is_never_thrown_away(
 
         changes._client.poll = poll
         found: list[Message] = []
-        gave_up_s = time.monotonic() + 30
-        while len(found) < 20 and time.monotonic() < gave_up_s:
-            found += changes.poll(timeout_s=0.5, max_messages=7)
+
+        def all_came() -> bool:
+            found.extend(changes.poll(timeout_s=0.5, max_messages=7))
+            return len(found) >= 20
+
+        eventually(all_came)
         changes.commit({one.source: one.offset + 1 for one in found})
 
     assert 20 == len(found)
@@ -331,11 +325,11 @@ def test_new_partitions_are_taken_although_the_rejoin_ends_between_two_polls(
             changes.poll(timeout_s=0.5, max_messages=1)
         with administering(connection) as admin:
             admin.create_partitions({topic: NewPartitions(4)})
-        gave_up_s = time.monotonic() + 30
-        while len(changes.assigned()) < 4 and time.monotonic() < gave_up_s:
-            changes._client._cluster.request_update()  # as it does by itself, every few minutes
-            time.sleep(0.3)
-            changes.poll(timeout_s=0.001, max_messages=1)
 
-        assert 4 == len(changes.assigned())
+        def taken() -> bool:
+            changes._client._cluster.request_update()  # as it does by itself, every few minutes
+            changes.poll(timeout_s=0.001, max_messages=1)
+            return len(changes.assigned()) == 4
+
+        eventually(taken, ask_every_s=0.3)
         assert "stable" in str(changes._client._coordinator.state)

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from threading import Event, current_thread
 from typing import Any
 
+import pytest
+
 from product_index.product import ProductChange
 from product_index.refresh import Receipt
 from streaming.change_log import InMemoryChangeLog, InMemoryTopics, Partition
@@ -37,20 +39,22 @@ def test_while_a_batch_is_slow_the_group_hears_from_us(bench: Bench) -> None:
 
     def slow(changes: Sequence[ProductChange]) -> Receipt:
         threads.append(current_thread().name)
-        assert heard.wait(30)
+        assert heard.wait(300)
         return bench.apply(changes)  # type: ignore[no-any-return]
 
     bench.run(apply=slow)
 
-    assert (1, 3) == (bench.version_of("mug-1"), bench.changes.heartbeats)
+    assert 1 == bench.version_of("mug-1")
+    assert bench.changes.heartbeats >= 3
     assert [True, True] == kept[:2]
     assert not working()
     assert threads[0] != current_thread().name
     assert [] != bench.changes.commits
 
 
-def test_a_quick_batch_is_not_paused_for(bench: Bench) -> None:
+def test_a_quick_batch_is_not_paused_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pausing costs a fetch; only slow work needs it."""
+    monkeypatch.setattr("streaming.patience.HEARTBEAT_S", 300.0)  # however busy this machine, it is quick
     put(bench.topics, change_json())
 
     bench.run()

@@ -14,12 +14,12 @@ from streaming.kafka import KafkaChangeLog, KafkaMessageSink
 from streaming.kafka_client import administering
 
 from .making import change_json
-from .members import joined
+from .members import GIVE_UP_S, eventually, joined
 
 pytestmark = pytest.mark.kafka
 
 COUNT = 12
-GIVE_UP_S = 30.0
+SESSION_S = 12.0
 
 
 @pytest.fixture
@@ -34,7 +34,9 @@ def topic(topic: str, sink: KafkaMessageSink) -> str:
 @pytest.fixture
 def join(connection: dict[str, Any], topic: str) -> Iterator[Callable[..., KafkaChangeLog]]:
     with ExitStack() as stack:
-        yield lambda **options: stack.enter_context(closing(joined(connection, topic, **options)))
+        yield lambda **options: stack.enter_context(
+            closing(joined(connection, topic, session_timeout_s=SESSION_S, **options))
+        )
 
 
 def polled(changes: KafkaChangeLog, *, until: Callable[[list[Message]], bool]) -> list[Message]:
@@ -84,9 +86,7 @@ def test_whoever_is_replaced_writes_nothing_more_and_says_so(join: Callable[...,
     ours.check()
     theirs = join(instance_id="one")
     begun = polled(theirs, until=lambda _found: bool(theirs.assigned()))
-    give_up_s = time.monotonic() + GIVE_UP_S
-    while not ours._membership.replaced and time.monotonic() < give_up_s:
-        time.sleep(0.1)
+    eventually(lambda: ours._membership.replaced)
 
     with pytest.raises(OwnershipLost):
         ours.check()

@@ -12,7 +12,7 @@ from benchmarks.local_broker import LocalBroker
 from streaming.settings import Settings
 
 from .guarded import a_program_never_says, every_client_goes_round, guarded_broker
-from .test_programs import Programs
+from .test_programs import TIMEOUT_S, Programs
 
 pytestmark = pytest.mark.kafka
 
@@ -71,7 +71,7 @@ def test_a_wrong_password_is_told_with_what_to_check_and_not_repeated(
     )
     told = Programs(tmp_path, **environment(broker, WRONG)).environment
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=told, timeout=90)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=told, timeout=TIMEOUT_S)
 
     said = done.stdout.decode()
     assert "LogUnavailable" in done.stderr.decode()
