@@ -3,7 +3,6 @@
 No schedule here; the tasks of this folder open it when they need it.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -13,9 +12,10 @@ from streaming.change_log import Message, MessageSink, Outgoing, Partition, Topi
 from streaming.errors import Unreadable
 from streaming.events import encode_change
 
-# Kafka leaves gaps where transactions ended or compaction went: so long a
-# silence of a broker that still answers is one.
-SILENCE_S = 5.0
+# Kafka leaves gaps where transactions ended or compaction went. So many empty
+# polls in a row are one, if the broker has answered another question after each:
+# it answers a connection in order, so what a slow one was asked for has come by then.
+EMPTY_POLLS, POLL_S = 5, 1.0
 
 
 class TopicFeed:
@@ -32,7 +32,6 @@ class TopicFeed:
         *,
         read: Callable[[Message], ProductChange | None],
         own_form: bool = True,
-        silence_s: float = SILENCE_S,
     ) -> None:
         """Take what it reads with.
 
@@ -42,14 +41,12 @@ class TopicFeed:
             topic: of the changes.
             read: from a message to a change; None for what is no change.
             own_form: whether changes that were never in the topic may be written to it.
-            silence_s: after which a gap is taken for one.
         """
         self._reader = reader
         self._sink = sink
         self._topic = topic
         self._read = read
         self._own_form = own_form
-        self._silence_s = silence_s
         self._messages: dict[tuple[str, int | None, int], Message] = {}
 
     def mark(self) -> dict[str, int]:
@@ -73,21 +70,22 @@ class TopicFeed:
             if start < end:
                 ends[partition] = end
             reached[str(partition.index)] = start
-        heard = time.monotonic()
+        empty = 0
         while ends:
-            messages = self._reader.poll(timeout_s=1.0, max_messages=size)
-            if not messages and time.monotonic() - heard > self._silence_s:
-                for partition, end in ends.items():  # a broker that is gone says so here
-                    self._reader.bounds(partition)
-                    reached[str(partition.index)] = end
-                yield [], dict(reached)
-                return
+            messages = self._reader.poll(timeout_s=POLL_S, max_messages=size)
             if messages:
-                heard = time.monotonic()
+                empty = 0
                 wanted = [one for one in messages if one.offset < ends.get(one.source, 0)]
                 for one in messages:
                     _move_on(one, ends, reached)
                 yield self._changes(wanted), dict(reached)
+                continue
+            for partition in ends:  # a broker that is gone says so here
+                self._reader.bounds(partition)
+            empty += 1
+            if empty == EMPTY_POLLS:
+                yield [], reached | {str(one.index): end for one, end in ends.items()}
+                return
 
     def publish(self, changes: Sequence[ProductChange]) -> None:
         """Say them again, as they were said; what was never said, in our own form.

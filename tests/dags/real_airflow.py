@@ -104,7 +104,7 @@ class Airflow:
     def ask(self, sql: str, *values: Any) -> list[Any]:
         """Look into its database."""
         with suppress(sqlite3.OperationalError):  # not made yet, or locked for a moment
-            held = sqlite3.connect(f"file:{self.home / 'airflow.db'}?mode=ro", uri=True, timeout=10)
+            held = sqlite3.connect(f"file:{self.home / 'airflow.db'}?mode=ro", uri=True, timeout=60)
             try:
                 return held.execute(sql, values).fetchall()
             finally:
@@ -129,7 +129,7 @@ class Airflow:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}{path}", body, {"Content-Type": "application/json", **headers}
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - loopback
+        with urllib.request.urlopen(request, timeout=300) as answer:  # noqa: S310 - loopback
             said: dict[str, Any] = json.loads(answer.read())
             return said
 
@@ -166,7 +166,9 @@ def start_airflow(
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        # On a busy machine a second is not much: neither for SQLite's lock nor for an answer to a task.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=60",
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         "PYTHONPATH": str(ROOT),
         **settings,
@@ -178,9 +180,9 @@ def start_airflow(
     command = [sys.executable, str(Path(__file__).with_name("airflow_parts.py")), str(logs), *parts]
     process = start_process("airflow", command, logs / "airflow.log", environment)
     try:
-        wait_until(lambda: port_answers(port), process, timeout_s=180)
+        wait_until(lambda: port_answers(port), process, timeout_s=900)
         with suppress(OSError):  # the first question takes it seconds: let it be ours, not a task's
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/execution/health/ping", timeout=60).close()
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/execution/health/ping", timeout=300).close()
         yield Airflow(home=home, port=port, environment=environment, _process=process)
     finally:
         process.stop()

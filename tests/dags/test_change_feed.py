@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dags._change_feed import TopicFeed
+from dags._change_feed import EMPTY_POLLS, TopicFeed
 from product_index.errors import ChangesLost, InvalidSettings
 from streaming.change_log import InMemoryTopicReader, InMemoryTopics, MessageSink, Outgoing, TopicReader
 from streaming.events import decode_change, encode_change
@@ -44,7 +44,7 @@ def ends(
 
 def feed_of(ends: tuple[TopicReader, MessageSink, str], **options: Any) -> TopicFeed:
     reader, sink, topic = ends
-    return TopicFeed(reader, sink, topic, read=decode_change, silence_s=1.0, **options)
+    return TopicFeed(reader, sink, topic, read=decode_change, **options)
 
 
 def say(ends: tuple[TopicReader, MessageSink, str], *changes: Any) -> None:
@@ -123,11 +123,23 @@ def test_a_gap_at_the_end_is_not_waited_for_for_ever() -> None:
     topics.send([Outgoing(topic=TOPIC, key=key, value=value)])
     reader = InMemoryTopicReader(topics, [TOPIC])
     reader.bounds = lambda partition: (0, 2)  # type: ignore[method-assign]
-    feed = TopicFeed(reader, topics, TOPIC, read=decode_change, silence_s=0.05)
+    feed = TopicFeed(reader, topics, TOPIC, read=decode_change)
 
     changes, reached = heard(feed, {"0": 0})
 
     assert (1, {"0": 2}) == (len(changes), reached)
+
+
+def test_a_log_that_takes_its_time_is_heard_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change that is late is none that is not there: a rebuild without it would be served."""
+    topics = InMemoryTopics(partitions=1)
+    reader = InMemoryTopicReader(topics, [TOPIC])
+    feed = TopicFeed(reader, topics, TOPIC, read=decode_change)
+    say((reader, topics, TOPIC), change("mug"))
+    prompt, late = reader.poll, [[]] * (EMPTY_POLLS - 1)
+    monkeypatch.setattr(reader, "poll", lambda **asked: late.pop() if late else prompt(**asked))
+
+    assert ["mug"] == [one.product_id for one in heard(feed, {"0": 0})[0]]
 
 
 def test_without_kafka_it_says_so_and_goes_on(tmp_path: Path) -> None:

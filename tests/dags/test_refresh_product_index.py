@@ -80,7 +80,7 @@ def command(environment: dict[str, str], *words: str) -> "subprocess.CompletedPr
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
 

@@ -101,7 +101,7 @@ def test_a_model_is_trained_judged_promoted_and_then_served(folder: Path) -> Non
         "UNIECS_RECIPE": str(folder / "recipe.toml"),
     }
     done = subprocess.run(
-        [sys.executable, "-c", RUNS], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
+        [sys.executable, "-c", RUNS], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800
     )
 
     lines = [line.removeprefix("RAN ") for line in done.stdout.splitlines() if line.startswith("RAN ")]

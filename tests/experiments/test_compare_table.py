@@ -78,7 +78,7 @@ def shell(file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         [*start, "--variant", "variant", "--control", "A", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
 
 

@@ -11,9 +11,10 @@ from product_index import picture_stores
 from product_index.encoder import HashEncoder
 from product_index.vector_store import InMemoryVectorDatabase, VectorDatabase, VectorStore
 
+from .fetched import CannotFetch
 from .picture_host import PICTURE
 from .rows import SPEC
-from .s3_store import NoS3, S3Store, start_s3
+from .s3_store import S3Store, start_s3
 
 DIMENSION = 16
 
@@ -120,7 +121,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Store]:
     """A server that speaks S3."""
     try:
         store = start_s3(tmp_path_factory.mktemp("s3"))
-    except NoS3 as why:
+    except CannotFetch as why:
         pytest.skip(str(why))
     try:
         yield store

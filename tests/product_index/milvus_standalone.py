@@ -23,7 +23,7 @@ from pathlib import Path
 # The exit code that says: not on this machine, whatever you try.
 NOT_HERE = 3
 INSIDE = 19530
-_START_S = 90.0
+_START_S = 540.0
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x1000_0000, 0x4000_0000
 _SIOCSIFFLAGS, _IFF_UP, _PR_SET_PDEATHSIG = 0x8914, 1, 1
 
@@ -95,7 +95,7 @@ def wait(milvus: "subprocess.Popen[bytes]") -> None:
     while milvus.poll() is None and time.monotonic() < deadline:
         with (
             contextlib.suppress(OSError),
-            urllib.request.urlopen("http://127.0.0.1:9091/healthz", timeout=5) as answer,
+            urllib.request.urlopen("http://127.0.0.1:9091/healthz", timeout=60) as answer,
         ):
             if b"OK" in answer.read():
                 return

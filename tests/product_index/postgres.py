@@ -35,14 +35,14 @@ def postgres() -> Iterator[str]:
         subprocess.run(
             [*asking, str(programs / "initdb"), "-D", str(data), "-U", "shop", "-A", "scram-sha-256",
              "--pwfile", str(folder / "password"), "-E", "UTF8", "--locale", "C.UTF-8", "--no-sync"],
-            check=True, capture_output=True, timeout=120, cwd=folder,
+            check=True, capture_output=True, timeout=600, cwd=folder,
         )  # fmt: skip
         port = free_port()
         argv = [*asking, str(programs / "postgres"), "-D", str(data), "-p", str(port), "-h", "127.0.0.1",
                 "-k", str(folder), "-c", "fsync=off"]  # fmt: skip
         server = start_process("postgres", argv, folder / "server.log")
         try:
-            wait_until(lambda: _created(port), server, timeout_s=60.0)
+            wait_until(lambda: _created(port), server, timeout_s=300.0)
             yield f"postgresql+psycopg://shop:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/shop"
         except BaseException:
             print(log_end(folder / "server.log"))
@@ -59,7 +59,7 @@ def _created(port: int) -> bool:
 
     told = {"host": "127.0.0.1", "port": port, "user": "shop", "password": PASSWORD, "dbname": "postgres"}
     try:
-        with psycopg.connect(**told, autocommit=True, connect_timeout=10) as connection:
+        with psycopg.connect(**told, autocommit=True, connect_timeout=60) as connection:
             connection.execute("CREATE DATABASE shop")
     except psycopg.OperationalError:
         return False

@@ -8,15 +8,13 @@ import lzma
 import os
 import platform
 import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-from demo.kafka_broker import cache_folder
 from demo.processes import Process, free_port, log_end, port_answers, start_process, wait_until
 from demo.stack import StackError
 
+from .fetched import CannotFetch, packages
 from .milvus_standalone import NOT_HERE
 
 VERSION = "2.3.5"
@@ -43,13 +41,16 @@ def start_real_milvus(folder: Path, *, port: int | None = None) -> tuple[str, Pr
         return named, None
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         raise _none_here(f"the wheel milvus {VERSION} is run on Linux x86-64 only")
-    wheel = _unpacked(cache_folder() / f"milvus-{VERSION}")
+    try:
+        wheel = packages(f"milvus-{VERSION}", "--no-deps", f"milvus=={VERSION}", prepare=_unpack)
+    except CannotFetch as why:
+        raise _none_here(str(why)) from None
     chosen = free_port(port)
     folder.mkdir(parents=True, exist_ok=True)
     argv = [sys.executable, str(SCRIPT), str(wheel), str(folder), str(chosen)]
     process = start_process("real-milvus", argv, folder / "server.log")
     try:
-        wait_until(lambda: port_answers(chosen), process, timeout_s=120.0)
+        wait_until(lambda: port_answers(chosen), process, timeout_s=600.0)
     except StackError:
         process.stop()
         if process.exit_code == NOT_HERE:
@@ -61,33 +62,14 @@ def start_real_milvus(folder: Path, *, port: int | None = None) -> tuple[str, Pr
     return f"http://127.0.0.1:{chosen}", process
 
 
-def _unpacked(wheel: Path) -> Path:
-    """The folder of the wheel, fetched and unpacked on the first call."""
-    if wheel.is_dir():  # renamed into place only when complete
-        return wheel
-    wheel.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=wheel.parent, prefix="milvus-") as partial:
-        folder = Path(partial) / "wheel"
-        fetched = subprocess.run(
-            [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--target", str(folder),
-             f"milvus=={VERSION}"],
-            capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
-        if fetched.returncode:
-            raise _none_here(f"milvus {VERSION} cannot be fetched: {fetched.stderr.strip()[:200]}")
-        (folder / "bin").mkdir(exist_ok=True)
-        for packed in (folder / "milvus" / "data" / "bin").glob("*.lzma"):
-            program = folder / "bin" / packed.stem
-            with lzma.open(packed) as source, program.open("wb") as target:
-                shutil.copyfileobj(source, target)
-            program.chmod(0o755)
-            packed.unlink()
-        try:
-            folder.rename(wheel)
-        except OSError:
-            if not wheel.is_dir():  # else another run was quicker
-                raise
-    return wheel
+def _unpack(wheel: Path) -> None:
+    (wheel / "bin").mkdir(exist_ok=True)
+    for packed in (wheel / "milvus" / "data" / "bin").glob("*.lzma"):
+        program = wheel / "bin" / packed.stem
+        with lzma.open(packed) as source, program.open("wb") as target:
+            shutil.copyfileobj(source, target)
+        program.chmod(0o755)
+        packed.unlink()
 
 
 def _none_here(why: str) -> NoRealMilvus:

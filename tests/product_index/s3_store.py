@@ -8,9 +8,7 @@ with its own packages; the client is found behind what is installed.
 
 import os
 import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -19,15 +17,12 @@ from pathlib import Path
 
 import fsspec
 
-from demo.kafka_broker import cache_folder
 from demo.processes import Process, free_port, port_answers, start_process, wait_until
+
+from .fetched import packages
 
 MOTO = "5.2.5"
 KEY, SECRET = "our-access-key-id", "our-secret-access-key"
-
-
-class NoS3(Exception):
-    """There is none on this machine; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +45,7 @@ class S3Store:
 
     def make_bucket(self, name: str) -> None:
         """As its owner would."""
-        host = HTTPConnection(self.endpoint.partition("://")[2], timeout=30)
+        host = HTTPConnection(self.endpoint.partition("://")[2], timeout=300)
         with closing(host):
             host.request("PUT", f"/{name}")
             assert 200 == host.getresponse().status
@@ -69,38 +64,19 @@ def start_s3(folder: Path) -> S3Store:
     """Start one.
 
     Raises:
-        NoS3: it cannot be fetched.
+        CannotFetch: there is none in the cache, and none comes.
         StackError: it does not start.
     """
-    packages, port = _packages(), free_port()
+    client = fsspec.__version__
+    both = packages(
+        f"moto-{MOTO}-s3fs-{client}", f"moto[s3]=={MOTO}", "flask", "flask-cors", f"s3fs=={client}"
+    )
+    port = free_port()
     argv = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = start_process("s3", argv, folder / "s3.log", {"PYTHONPATH": str(packages)})
+    process = start_process("s3", argv, folder / "s3.log", {"PYTHONPATH": str(both)})
     try:
-        wait_until(lambda: port_answers(port), process, timeout_s=60.0)
+        wait_until(lambda: port_answers(port), process, timeout_s=300.0)
     except BaseException:
         process.stop()
         raise
-    return S3Store(f"http://127.0.0.1:{port}", packages, process)
-
-
-def _packages() -> Path:
-    """The folder with server and client, fetched on the first call."""
-    wanted = cache_folder() / f"moto-{MOTO}-s3fs-{fsspec.__version__}"
-    if wanted.is_dir():  # renamed into place only when complete
-        return wanted
-    wanted.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=wanted.parent, prefix="s3-") as partial:
-        folder = Path(partial) / "packages"
-        fetched = subprocess.run(
-            [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--target", str(folder),
-             f"moto[s3]=={MOTO}", "flask", "flask-cors", f"s3fs=={fsspec.__version__}"],
-            capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
-        if fetched.returncode:
-            raise NoS3(f"moto {MOTO} and s3fs cannot be fetched: {fetched.stderr.strip()[:200]}")
-        try:
-            folder.rename(wanted)
-        except OSError:
-            if not wanted.is_dir():  # else another run was quicker
-                raise
-    return wanted
+    return S3Store(f"http://127.0.0.1:{port}", both, process)

@@ -81,7 +81,7 @@ def test_a_milvus_that_goes_away_is_told_and_the_load_is_done_again_when_it_is_b
 
     blue, green = embedded(tmp_path, products=100, day=0), embedded(tmp_path, products=2_500, day=1)
     server = start_milvus_lite(tmp_path / "index.db", tmp_path / "milvus.log")
-    database = MilvusVectorDatabase(server.uri, timeout_s=2.0)
+    database = MilvusVectorDatabase(server.uri, timeout_s=30.0)
     serve(blue, database)
     before = state_of(database.open("products"))
     whole, written = MilvusVectorStore.fill, []

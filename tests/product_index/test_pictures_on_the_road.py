@@ -33,7 +33,7 @@ def served() -> Iterator[PictureHost]:
 
 
 def settings_for(host: PictureHost, tmp_path: Path, **more: object) -> Settings:
-    usual = {"picture_hosts": host.name, "picture_cache": tmp_path / "kept", "picture_timeout_s": 5.0}
+    usual = {"picture_hosts": host.name, "picture_cache": tmp_path / "kept", "picture_timeout_s": 30.0}
     return Settings(**(usual | more))  # type: ignore[arg-type]
 
 
@@ -105,12 +105,13 @@ def test_a_rebuild_that_met_a_hanging_host_goes_on_where_it_was(served: PictureH
         for n in range(9)
     ]
     (tmp_path / "products.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    encoder, pictures = HashEncoder(), build_pictures(settings_for(served, tmp_path, picture_timeout_s=0.5))
+    encoder, pictures = HashEncoder(), build_pictures(settings_for(served, tmp_path))
     plan = begin(open_catalogue(tmp_path), encoder, alias="products", folder=tmp_path / "rebuild", now=NOON,
                  seed="night", part_rows=3)  # fmt: skip
     for number in (0, 1):
         embed_shard(plan, number, encoder, pictures, now=NOON)
 
+    pictures = build_pictures(settings_for(served, tmp_path, picture_timeout_s=0.5))
     with pytest.raises(HostAway, match=f"{served.name}/hang.*does not answer"):
         embed_shard(plan, 2, encoder, pictures, now=NOON)
     asked = served.asked["mug.jpg"]

@@ -44,7 +44,12 @@ def full(s3: S3Store) -> S3Store:
 @pytest.fixture
 def pictures(full: S3Store, tmp_path: Path) -> Pictures:
     return build_pictures(
-        Settings(picture_stores=f"s3://{BUCKET}", picture_cache=tmp_path / "kept", picture_patience_s=0)
+        Settings(
+            picture_stores=f"s3://{BUCKET}",
+            picture_cache=tmp_path / "kept",
+            picture_patience_s=0,
+            picture_timeout_s=60,
+        )
     )
 
 
@@ -88,7 +93,7 @@ def test_a_store_that_hangs_is_asked_again_later(full: S3Store) -> None:
     with full.hanging(), pytest.raises(PictureUnavailable, match="no answer within"):
         read(url)
 
-    assert PICTURE == StorePictures([f"s3://{BUCKET}"])(url).picture
+    assert PICTURE == StorePictures([f"s3://{BUCKET}"], timeout_s=60)(url).picture
 
 
 def test_a_private_host_cannot_be_reached_by_calling_it_a_bucket(pictures: Pictures, full: S3Store) -> None:

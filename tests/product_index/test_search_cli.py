@@ -110,7 +110,7 @@ def ask(environment: dict[str, str], *words: str) -> "subprocess.CompletedProces
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=600,
     )
 
 
