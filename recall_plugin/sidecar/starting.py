@@ -108,7 +108,12 @@ class Starter:
         Thread(target=self._start, name="start-sidecar", daemon=True).start()
 
     def _start(self) -> None:
-        """Start one, unless the lock stays taken: one that was just killed holds it a moment longer."""
+        """Start one, unless the last is on its way yet, or the lock stays taken.
+
+        One that was just killed holds the lock a moment longer.
+        """
+        if self._started is not None and self._started.poll() is None:
+            return
         for _ in range(_LOOKS):
             if not _is_owned(self._path):
                 break
@@ -116,8 +121,6 @@ class Starter:
         else:
             return
         with self._lock:
-            if self._started is not None:
-                self._started.poll()  # one that has ended is let go of
             command = [sys.executable, "-m", "recall_plugin", "sidecar", "--socket", str(self._path)]
             command += ["--end-when-idle-s", str(END_WHEN_IDLE_S)]
             # What it says goes beside its socket: it may outlive whoever started it, and their terminal.

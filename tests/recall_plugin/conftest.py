@@ -1,6 +1,8 @@
 """Recall behind the same doors in every test: no environment, no `.env`, no lines on the screen."""
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -18,3 +20,10 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def how(request: pytest.FixtureRequest) -> str:
     """The sync and the async door."""
     return str(request.param)
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    """Of a sidecar's socket. Short: a socket's address has about a hundred bytes."""
+    with tempfile.TemporaryDirectory(prefix="sc-", dir="/tmp") as folder:
+        yield Path(folder) / "s"

@@ -18,7 +18,9 @@ from recall_plugin.query import ChannelAnswer, ChannelRequest, Query
 from recall_plugin.settings import Settings
 
 # No test waits this long unless it fails.
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
+# No program takes this long.
+PROGRAM_S = 300
 NOW = datetime(2026, 1, 15, tzinfo=UTC)
 MUG = Query(text="striped red mug")
 
@@ -129,8 +131,9 @@ def plugin(
     grace_ms: float = 10_000,
     **options: Any,
 ) -> Iterator[RecallPlugin]:
-    """A plugin whose grace outlasts any channel that answers, closed at the end."""
-    settings: dict[str, Any] = {"_env_file": None, "grace_ms": grace_ms} | options.pop("settings", {})
+    """A plugin whose grace and budget outlast any channel that answers, closed at the end."""
+    settings: dict[str, Any] = {"_env_file": None, "grace_ms": grace_ms, "budget_ms": 60_000}
+    settings |= options.pop("settings", {})
     made = RecallPlugin(
         channels,
         of or experiment(),

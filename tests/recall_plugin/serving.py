@@ -17,7 +17,7 @@ from recall_plugin.channels import Channel
 from recall_plugin.service.app import RecallApp, build_app
 from recall_plugin.service.window import Window
 from recall_plugin.settings import Settings
-from tests.recall_plugin.doubles import TREATED, Hangs, finds, wait_for
+from tests.recall_plugin.doubles import PATIENCE_S, TREATED, Hangs, finds, wait_for
 
 TOKEN = "let me in"  # noqa: S105 - of the tests
 STEERING = {"authorization": f"Bearer {TOKEN}"}
@@ -77,12 +77,17 @@ def serving(app: RecallApp) -> Iterator[str]:
         thread.join()
 
 
+def client_at(url: str) -> httpx.Client:
+    """One that waits as long as tests do."""
+    return httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False)
+
+
 @contextmanager
 def client_of(*channels: Channel, **options: Any) -> Iterator[httpx.Client]:
     """A client of a service of these channels."""
     with (
         serving(app_of(*channels, **options)) as url,
-        httpx.Client(base_url=url, timeout=30, trust_env=False) as client,
+        client_at(url) as client,
     ):
         try:
             yield client

@@ -23,7 +23,7 @@ from recall_plugin.errors import BrokenChannel, InvalidSettings
 from recall_plugin.plugin import RecallPlugin
 from recall_plugin.query import ChannelRequest, Query
 from recall_plugin.settings import Settings, read_settings
-from tests.recall_plugin.doubles import finds, hits
+from tests.recall_plugin.doubles import PROGRAM_S, finds, hits
 
 ROOT = Path(__file__).parents[2]
 
@@ -159,7 +159,7 @@ def test_importing_the_plugin_loads_no_heavy_client() -> None:
         f"print(*[name for name in {heavy} if name in sys.modules])"
     )
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=PROGRAM_S, cwd=ROOT)
 
     assert (0, "") == (done.returncode, done.stdout.strip()), done.stderr
 
@@ -168,7 +168,13 @@ def check(*options: str, cwd: Path, **environment: str) -> "subprocess.Completed
     command = [sys.executable, "-m", "recall_plugin", "check", *options]
     paths = {"PYTHONPATH": str(ROOT), "PATH": ""}
     return subprocess.run(
-        command, capture_output=True, check=False, text=True, timeout=60, cwd=cwd, env=paths | environment
+        command,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=PROGRAM_S,
+        cwd=cwd,
+        env=paths | environment,
     )
 
 

@@ -9,6 +9,7 @@ from experiments.exposure import InMemoryEventLog
 from recall_plugin.query import ChannelAnswer
 from recall_plugin.turn import first_difference
 from tests.recall_plugin.doubles import (
+    PATIENCE_S,
     TREATED,
     UNTREATED,
     Hangs,
@@ -142,13 +143,13 @@ def test_the_answer_does_not_wait_for_it(how: str) -> None:
     asked, channel = Event(), Says(lambda _: ChannelAnswer(status="ok", hits=hits("new")))
     channel.find = lambda request: asked.set() or ChannelAnswer(status="ok")  # type: ignore[method-assign,func-returns-value]
     with plugin(channel, settings=ALL) as recall:
-        recall._counterfactual._pause = lambda _: answered.wait(30)  # type: ignore[assignment,return-value]
+        recall._counterfactual._pause = lambda _: answered.wait(PATIENCE_S)  # type: ignore[assignment,return-value]
         answered = Event()
         ask(recall, BASE, how=how, unit_id=unit_in("control", number=3))
 
         assert not asked.is_set()
         answered.set()
-        assert asked.wait(30)
+        assert asked.wait(PATIENCE_S)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,17 @@ from experiments.assignment import Decision, assign
 from experiments.exposure import InMemoryEventLog
 from experiments.overrides import Override, sign_override
 from experiments.targeting import Target
-from tests.recall_plugin.doubles import NOW, TREATED, UNTREATED, ask, experiment, finds, plugin, wait_for
+from tests.recall_plugin.doubles import (
+    NOW,
+    PATIENCE_S,
+    TREATED,
+    UNTREATED,
+    ask,
+    experiment,
+    finds,
+    plugin,
+    wait_for,
+)
 
 BASE = [f"b{place:02}" for place in range(1, 31)]
 SIGNED_WITH = "a secret of the shop's own"
@@ -115,7 +125,7 @@ def test_a_vendor_that_is_slow_fails_or_knows_other_variants_leaves_the_base_alo
     log, let_go = InMemoryEventLog(), Event()
 
     def hangs(_unit: str, _attributes: Mapping[str, Any]) -> Decision:
-        let_go.wait(30)
+        let_go.wait(PATIENCE_S)
         return vendor("treatment")(_unit, _attributes)  # type: ignore[no-any-return]
 
     def fails(_unit: str, _attributes: Mapping[str, Any]) -> Decision:
@@ -141,7 +151,7 @@ def test_a_base_that_fails_while_the_vendor_thinks_is_the_hosts_own(how: str) ->
     let_go, channel = Event(), finds("new")
 
     def slow(unit: str, attributes: Mapping[str, Any]) -> Decision:
-        let_go.wait(30)
+        let_go.wait(PATIENCE_S)
         return vendor("treatment")(unit, attributes)  # type: ignore[no-any-return]
 
     def base() -> list[str]:

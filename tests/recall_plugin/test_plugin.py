@@ -15,6 +15,7 @@ from recall_plugin.query import Query
 from tests.recall_plugin.doubles import (
     MUG,
     NOW,
+    PATIENCE_S,
     TREATED,
     UNTREATED,
     BrokenLog,
@@ -78,7 +79,7 @@ def test_the_channel_is_asked_before_the_base_is_computed(how: str) -> None:
     channel = Hangs("new")
 
     def base() -> list[str]:
-        assert channel.asked.wait(30)
+        assert channel.asked.wait(PATIENCE_S)
         channel.let_go.set()
         return BASE
 

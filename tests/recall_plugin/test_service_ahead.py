@@ -5,7 +5,7 @@ from threading import Event
 import httpx
 
 from experiments.exposure import InMemoryEventLog
-from tests.recall_plugin.doubles import TREATED, UNTREATED, Hangs, finds, wait_for
+from tests.recall_plugin.doubles import PATIENCE_S, TREATED, UNTREATED, Hangs, finds, wait_for
 from tests.recall_plugin.serving import ASKED, STEERING, client_of, refusal
 
 # Nothing here is about how long a channel takes: the join has the time that it needs.
@@ -77,7 +77,7 @@ def test_what_was_begun_before_a_reload_is_joined_after_it() -> None:
     channel = Hangs("new")
     with client_of(channel, environment=PATIENT) as client:
         begin(client, "across")
-        channel.asked.wait(30)
+        channel.asked.wait(PATIENCE_S)
         assert 204 == client.post("/reload", headers=STEERING).status_code
         channel.let_go.set()
 

@@ -6,7 +6,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from experiments.exposure import InMemoryEventLog
@@ -24,6 +23,7 @@ from tests.recall_plugin.serving import (
     TOKEN,
     Environment,
     app_of,
+    client_at,
     client_of,
     picture,
     refusal,
@@ -183,12 +183,12 @@ def test_no_request_is_dropped_by_a_reload(environment: Environment) -> None:
     stop = threading.Event()
 
     def ask_on(url: str) -> None:
-        with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+        with client_at(url) as client:
             while not stop.is_set():
                 answer = client.post("/recall", json=ASKED)
                 statuses.append((answer.status_code, answer.json()["channels"]["uniecs"]["status"]))
 
-    with serving(app) as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+    with serving(app) as url, client_at(url) as client:
         askers = [threading.Thread(target=ask_on, args=(url,)) for _ in range(4)]
         for asker in askers:
             asker.start()
@@ -203,7 +203,7 @@ def test_no_request_is_dropped_by_a_reload(environment: Environment) -> None:
 
     assert {(200, "ok")} == set(statuses)
     # What was replaced is closed with the rest, even where its time had not come yet.
-    assert {one for one in threading.enumerate() if one.name.startswith("recall-")} <= before
+    wait_for(lambda: {one for one in threading.enumerate() if one.name.startswith("recall-")} <= before)
 
 
 def test_channels_whose_settings_did_not_change_are_taken_over(environment: Environment) -> None:

@@ -8,13 +8,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from experiments.exposure import InMemoryEventLog
 from recall_plugin.service.app import RecallApp
-from tests.recall_plugin.doubles import PATIENCE_S, TREATED, UNTREATED, finds, wait_for
-from tests.recall_plugin.serving import PACKAGED, Environment, app_of, serving
+from tests.recall_plugin.doubles import PROGRAM_S, TREATED, UNTREATED, finds, wait_for
+from tests.recall_plugin.serving import PACKAGED, Environment, app_of, client_at, serving
 from tests.recall_plugin.test_service_program import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -60,7 +59,7 @@ def call(
     ) as caller:
         try:
             wait_for(base_is_ready)
-            served, said = caller.communicate(f"a,b,{ODD}\n", timeout=120)
+            served, said = caller.communicate(f"a,b,{ODD}\n", timeout=PROGRAM_S)
         finally:
             caller.kill()
     assert 0 == caller.returncode, said
@@ -109,7 +108,7 @@ def test_a_shop_shows_both_and_logs_the_click(url: str, log: InMemoryEventLog, t
         try:
             assert shop.stdout is not None
             assert "listens" in shop.stdout.readline()
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as browser:
+            with client_at(f"http://127.0.0.1:{port}") as browser:
                 browser.cookies.set("shopper", TREATED)
                 pages: list[str] = []
 
@@ -143,7 +142,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [*command, "--offline", "--python", sys.executable, "--target", str(target), str(source)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PROGRAM_S,
     )
     assert 0 == done.returncode, done.stderr
     return target
@@ -173,7 +172,7 @@ def test_a_channel_of_somebody_elses_is_loaded_through_its_entry_point(
         [sys.executable, "-m", "recall_plugin", "check"],
         capture_output=True,
         text=True,
-        timeout=int(2 * PATIENCE_S),
+        timeout=PROGRAM_S,
         cwd=tmp_path,
         env={
             "PATH": "",

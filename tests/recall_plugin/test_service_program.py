@@ -17,8 +17,8 @@ import pytest
 from recall_plugin.errors import InvalidSettings
 from recall_plugin.service.trying import check_index, settings_for_trying
 from recall_plugin.settings import Settings
-from tests.recall_plugin.doubles import PATIENCE_S, wait_for
-from tests.recall_plugin.serving import ASKED, PACKAGED, TOKEN
+from tests.recall_plugin.doubles import PATIENCE_S, PROGRAM_S, wait_for
+from tests.recall_plugin.serving import ASKED, PACKAGED, TOKEN, client_at
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,7 +71,7 @@ def test_it_reloads_at_a_hang_up_and_ends_well_without_dropping_a_request(folder
     running = start(folder, "serve", **environment)
     statuses: list[int] = []
     stop = threading.Event()
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
+    with client_at(f"http://127.0.0.1:{port}") as client:
         wait_for(lambda: answers(client) or running.poll() is not None)
 
         def ask_on() -> None:
@@ -92,7 +92,7 @@ def test_it_reloads_at_a_hang_up_and_ends_well_without_dropping_a_request(folder
         stop.set()
         asker.join()
     running.send_signal(signal.SIGTERM)
-    said, _ = running.communicate(timeout=PATIENCE_S)
+    said, _ = running.communicate(timeout=PROGRAM_S)
 
     assert 0 == running.returncode, said
     assert {200} == set(statuses)
@@ -109,7 +109,7 @@ def sidecars(path: Path) -> list[int]:
     from recall_plugin.sidecar.client import SidecarLine, describe
 
     try:
-        return [describe(SidecarLine(path)).pid]
+        return [describe(SidecarLine(path), within_s=PATIENCE_S).pid]
     except SidecarAway:
         return []
 
@@ -126,7 +126,7 @@ def test_what_keeps_it_from_serving_is_one_sentence(
     folder: Path, environment: dict[str, str], says: str
 ) -> None:
     """Exit 2, before anything listens."""
-    said, _ = (running := start(folder, "serve", **environment)).communicate(timeout=PATIENCE_S)
+    said, _ = (running := start(folder, "serve", **environment)).communicate(timeout=PROGRAM_S)
 
     assert 2 == running.returncode, said
     assert says in said

@@ -1,14 +1,9 @@
 """Channels in a process of their own: the same answers, and no harm when it is hung, full or killed."""
 
-import os
-import signal
 import socket
 import struct
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
@@ -17,26 +12,15 @@ import pytest
 import structlog
 
 from product_index.vector_store import Filter
-from recall_plugin.build import build_channels
 from recall_plugin.channels import Channel
 from recall_plugin.channels.limited import LimitedChannel
-from recall_plugin.errors import AlreadyRunning, InvalidSettings, SidecarAway
+from recall_plugin.errors import SidecarAway
 from recall_plugin.query import ChannelAnswer, ChannelRequest, Query
-from recall_plugin.settings import Settings
 from recall_plugin.sidecar.client import SidecarChannel, SidecarLine, describe
 from recall_plugin.sidecar.server import Shelf, SidecarServer
-from recall_plugin.sidecar.starting import Starter, checked, owning
+from recall_plugin.sidecar.starting import owning
 from recall_plugin.sidecar.wire import WIRE, Ask, Describe, Refused, receive
-from tests.recall_plugin.doubles import PATIENCE_S, Hangs, Says, ask, finds, hit, plugin, wait_for
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def path() -> Iterator[Path]:
-    """Short: a socket's address has about a hundred bytes."""
-    with tempfile.TemporaryDirectory(prefix="sc-", dir="/tmp") as folder:
-        yield Path(folder) / "s"
+from tests.recall_plugin.doubles import PATIENCE_S, Hangs, Says, finds, hit, wait_for
 
 
 @contextmanager
@@ -66,13 +50,6 @@ def serving(path: Path, *channels: Channel) -> Iterator[None]:
 def is_ready(line: SidecarLine) -> bool:
     try:
         return all(one.state == "loaded" for one in describe(line).channels.values())
-    except SidecarAway:
-        return False
-
-
-def answers(path: Path) -> bool:
-    try:
-        return describe(SidecarLine(path)).pid > 0
     except SidecarAway:
         return False
 
@@ -255,147 +232,6 @@ def test_another_version_of_the_wire_is_refused(path: Path) -> None:
 
     assert isinstance(reply, Refused)
     assert "the plugin speaks wire 99" in reply.reason
-
-
-def test_one_sidecar_per_socket(path: Path) -> None:
-    """The second ends at once; what a killed one left is taken over."""
-    path.touch()
-    with owning(path), pytest.raises(AlreadyRunning, match="already serves"), owning(path):
-        pass
-    with owning(path):
-        pass
-
-
-def test_a_path_that_no_socket_can_have_is_refused() -> None:
-    """The kernel's own message names no setting."""
-    with pytest.raises(InvalidSettings, match="at most 103"):
-        checked(Path("/tmp") / ("x" * 120))  # noqa: S108
-
-
-def run_sidecar(path: Path, **environment: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "recall_plugin", "sidecar", "--socket", str(path)]
-    # What else this machine does must not starve it: a test waits for it, a shopper does not.
-    calm = {"RECALL_SIDECAR_GIVES_WAY": "false"}
-    there = {"PYTHONPATH": str(ROOT), "PATH": "", "UNIECS_MODEL": "hash"} | calm | environment
-    return subprocess.Popen(command, cwd=path.parent, env=there, stdout=subprocess.DEVNULL)
-
-
-@pytest.fixture
-def sidecar(path: Path) -> Iterator[Callable[[], "subprocess.Popen[bytes]"]]:
-    """Starts real sidecars; ends what is left of them."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start() -> "subprocess.Popen[bytes]":
-        started.append(run_sidecar(path, MILVUS_URI="http://127.0.0.1:1"))
-        wait_for(lambda: answers(path))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.kill()
-        one.wait()
-
-
-def test_killed_the_funnel_is_unharmed_and_it_comes_back_by_itself(
-    path: Path, sidecar: Callable[[], "subprocess.Popen[bytes]"]
-) -> None:
-    """Kill -9 in the middle: the base is served; a new sidecar is used without a word to the plugin."""
-    (channel,) = build_channels(["uniecs"], Settings(_env_file=None, sidecar_socket=path))
-    first = sidecar()
-    with plugin(channel) as made:
-        alive = ask(made, ["a", "b"]).channels["uniecs"]
-        first.send_signal(signal.SIGKILL)
-        first.wait()
-        killed = ask(made, ["a", "b"])
-        sidecar()
-        back = ask(made, ["a", "b"]).channels["uniecs"]
-
-    assert ["a", "b"] == list(killed.product_ids)
-    assert ("off", True) == (killed.channels["uniecs"].status, killed.degraded)
-    assert "no sidecar answers" in killed.channels["uniecs"].reason
-    # It has no index to search, and says so itself.
-    assert "no sidecar answers" not in alive.reason + back.reason
-
-
-LOADS_FOR_EVER = """
-import os, signal, sys
-from pathlib import Path
-from recall_plugin.sidecar.running import run_sidecar
-from uniecs.runtime import Row, Runtime
-
-def load(name):
-    runtime = Runtime(Path("demo/model"))
-    runtime.embed([Row(text="mug")])
-    os.kill(os.getpid(), signal.SIGTERM)
-    while True:
-        runtime.embed([Row(text="mug")])
-
-run_sidecar(Path(sys.argv[1]), load, ["slow"], in_flight=1)
-"""
-
-
-def test_told_to_stop_while_it_loads_it_ends_well(path: Path) -> None:
-    """The interpreter's own end stops a thread inside the model's code, which aborts at that."""
-    command = [sys.executable, "-c", LOADS_FOR_EVER, str(path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=False)
-
-    assert 0 == done.returncode, done.stderr
-    assert not path.exists()
-
-
-@pytest.mark.skipif(
-    not hasattr(os, "SCHED_IDLE"), reason="only Linux can run a process where nobody else wants to"
-)
-def test_every_thread_of_it_gives_way_to_the_funnel(path: Path) -> None:
-    """What it loads and burns takes no processor that the shop's own search wants."""
-    running = run_sidecar(path, RECALL_SIDECAR_GIVES_WAY="true", MILVUS_URI="http://127.0.0.1:1")
-    try:
-        wait_for(lambda: os.sched_getscheduler(running.pid) == os.SCHED_IDLE)
-        wait_for(path.exists)
-        threads = [int(thread.name) for thread in Path(f"/proc/{running.pid}/task").iterdir()]
-        policies = {os.sched_getscheduler(thread) for thread in threads}
-    finally:
-        running.kill()
-        running.wait()
-
-    assert {os.SCHED_IDLE} == policies
-    assert os.SCHED_OTHER == os.sched_getscheduler(0)
-
-
-def test_stopped_it_ends_well_and_takes_its_socket_with_it(
-    path: Path, sidecar: Callable[[], "subprocess.Popen[bytes]"]
-) -> None:
-    """SIGHUP loads again, SIGTERM ends."""
-    running = sidecar()
-    wait_for(lambda: "loaded" in str(describe(SidecarLine(path)).channels.get("uniecs")))
-    running.send_signal(signal.SIGHUP)
-    running.send_signal(signal.SIGTERM)
-
-    assert 0 == running.wait(PATIENCE_S)
-    assert not path.exists()
-
-
-def test_a_plugin_may_start_its_sidecar(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Opt-in, beside the request, once; it ends when nobody needs it."""
-    monkeypatch.setenv("UNIECS_MODEL", "hash")
-    monkeypatch.setenv("MILVUS_URI", "http://127.0.0.1:1")
-    monkeypatch.setenv("RECALL_SIDECAR_GIVES_WAY", "false")
-    monkeypatch.setattr("recall_plugin.sidecar.starting.END_WHEN_IDLE_S", 0.5)
-    starter = Starter(path)
-    line = SidecarLine(path, when_away=starter)
-    channel = SidecarChannel("uniecs", line)
-
-    first = channel.find(request())
-    wait_for(lambda: answers(path))
-    pid = describe(line, within_s=PATIENCE_S).pid
-    starter()
-    line.close()
-    wait_for(lambda: starter._started is not None)
-    assert starter._started is not None
-
-    assert "no sidecar answers" in first.reason
-    assert pid == starter._started.pid != os.getpid()
-    assert 0 == starter._started.wait(PATIENCE_S)
 
 
 class Sleepy(Says):

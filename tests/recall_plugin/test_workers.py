@@ -10,14 +10,14 @@ from threading import Event
 import pytest
 
 from recall_plugin.workers import Workers
-from tests.recall_plugin.doubles import PATIENCE_S, wait_for
+from tests.recall_plugin.doubles import PATIENCE_S, PROGRAM_S, wait_for
 
 ROOT = Path(__file__).parents[2]
 
 
 def run(code: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-c", code]
-    return subprocess.run(command, capture_output=True, check=False, text=True, timeout=60, cwd=ROOT)
+    return subprocess.run(command, capture_output=True, check=False, text=True, timeout=PROGRAM_S, cwd=ROOT)
 
 
 def names_of(prefix: str) -> set[str]:
@@ -96,11 +96,11 @@ from threading import Event
 from recall_plugin.workers import Workers
 warnings.simplefilter("ignore")  # newer Pythons warn of any fork with threads
 workers, done = Workers("forked", limit=1), Event()
-workers.submit(done.set); done.wait(30)
+workers.submit(done.set); done.wait(120)
 child = os.fork()
 if child == 0:
     again = Event()
-    os._exit(0 if workers.submit(again.set) and again.wait(30) else 1)
+    os._exit(0 if workers.submit(again.set) and again.wait(120) else 1)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     done = run(code)
