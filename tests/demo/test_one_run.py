@@ -78,10 +78,10 @@ def test_a_signal_ends_the_demo_in_one_sentence(tmp_path: Path, sign: signal.Sig
             pass
         began = time.monotonic()
         while not (tmp_path / "shop.part").exists():
-            assert time.monotonic() - began < 30
+            assert time.monotonic() - began < 300
             time.sleep(0.02)
         demo.send_signal(sign)
-        told = demo.communicate(timeout=60)[1]
+        told = demo.communicate(timeout=300)[1]
 
     assert 128 + sign == demo.returncode
     assert ["stopped; everything that was started has been ended. `make demo` starts again"] == [
@@ -143,7 +143,7 @@ def test_why_a_program_failed_is_told_once_in_its_own_words(tmp_path: Path) -> N
     failing = start_process("a_dag", [sys.executable, "-c", code], tmp_path / "log")
 
     with pytest.raises(StackError, match=r"^load: nothing answers; see a\.log$"):
-        telling.follow(failing, timeout_s=30)
+        telling.follow(failing, timeout_s=300)
 
     assert ["       begin done"] == file.getvalue().splitlines()
 

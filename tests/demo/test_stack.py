@@ -32,7 +32,7 @@ DEAF = [
 ]
 
 
-def wait_for(ready: Callable[[], bool], *, timeout_s: float = 30.0) -> None:
+def wait_for(ready: Callable[[], bool], *, timeout_s: float = 300.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not ready():
         assert time.monotonic() < deadline, "the state never came"
@@ -163,7 +163,7 @@ def test_a_stack_stops_everything_on_a_signal(tmp_path: Path, sign: signal.Signa
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"with Stack(Path({str(tmp_path)!r})) as s:\n"
         f"    print(s.process('sleeper', {SLEEPER!r}).pid, flush=True)\n"
-        "    time.sleep(60)"
+        "    time.sleep(600)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -174,7 +174,7 @@ def test_a_stack_stops_everything_on_a_signal(tmp_path: Path, sign: signal.Signa
         assert runs(pid)
         parent.send_signal(sign)
 
-        assert 0 != parent.wait(30)
+        assert 0 != parent.wait(300)
 
     assert not runs(pid)
 
@@ -299,6 +299,7 @@ def test_a_named_broker_is_used_and_not_stopped(
 ) -> None:
     """It belongs to somebody else."""
     monkeypatch.setenv("KAFKA_BOOTSTRAP", kafka_bootstrap)
+    monkeypatch.setattr(stack, "NAMED_TIMEOUT_S", 300.0)
 
     broker = start_kafka(tmp_path, tmp_path / "log")
     broker.stop()

@@ -50,8 +50,8 @@ class Parts:
     topic: Callable[[str], str]
     change_log: Callable[[str], ChangeLog]
     reader: Callable[[Sequence[str]], TopicReader]
-    # How long a consumer waits before it believes that nothing comes any more.
-    max_idle_s: float
+    # How long a consumer waits for what must come: a test that waits so long fails.
+    patience_s: float
     encoder: HashEncoder = field(default_factory=HashEncoder)
 
 
@@ -87,7 +87,7 @@ def parts(request: pytest.FixtureRequest, unique_name: Callable[[str], str]) -> 
             topic=str,
             change_log=lambda topic: InMemoryChangeLog(topics, topic),
             reader=lambda names: InMemoryTopicReader(topics, names),
-            max_idle_s=0.0,
+            patience_s=0.0,
         )
         return
     from product_index.milvus import MilvusVectorDatabase
@@ -109,7 +109,7 @@ def parts(request: pytest.FixtureRequest, unique_name: Callable[[str], str]) -> 
         closing.callback(sink.close)
 
         def change_log(name: str) -> ChangeLog:
-            log = KafkaChangeLog(connection, [name], group=tail, session_timeout_s=6.0)
+            log = KafkaChangeLog(connection, [name], group=tail, session_timeout_s=60.0)
             closing.callback(log.close)
             return log
 
@@ -125,5 +125,5 @@ def parts(request: pytest.FixtureRequest, unique_name: Callable[[str], str]) -> 
             topic=topic,
             change_log=change_log,
             reader=reader,
-            max_idle_s=3.0,
+            patience_s=120.0,
         )

@@ -35,7 +35,7 @@ def test_batch_and_stream_agree(
     topic = parts.topic("product-changes")
 
     publish(parts, topic, [change for page in catalogue.pages() for change in page])
-    consume(parts, topic, streamed, pictures)
+    consume(parts, topic, streamed, pictures, messages=4)
 
     night = {row.product_id: row for page in nightly.rows() for row in page}
     stream = {row.product_id: row for page in streamed.rows() for row in page}
@@ -54,7 +54,7 @@ def test_what_batch_has_written_costs_the_stream_nothing(
     rows = [change for page in catalogue.pages() for change in page]
 
     publish(parts, topic, rows)
-    again = consume(parts, topic, None, pictures)
+    again = consume(parts, topic, None, pictures, messages=4)
 
     assert {"stale": 4} == dict(again.by_class)
 

@@ -18,7 +18,7 @@ from .conftest import NOON, Parts
 from .walking import rebuild
 
 # Long enough for any machine: these stories are not about time.
-PATIENT = Settings(grace_ms=10_000, budget_ms=10_000)
+PATIENT = Settings(grace_ms=10_000, budget_ms=60_000)
 BASE = ["lamp", "scarf"]
 
 

@@ -1,5 +1,6 @@
 """What several stories do on the way: rebuild an index, work off a stream."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from product_index.publish import switch
 from product_index.rebuild import begin, embed_shard, load_shards
 from product_index.refresh import Receipt, apply_changes
 from product_index.vector_store import VectorDatabase, VectorStore
+from streaming.batching import Worked
 from streaming.build import FollowAlias
 from streaming.change_log import Outgoing
 from streaming.events import encode_change
@@ -53,8 +55,14 @@ def publish(parts: Parts, topic: str, changes: Sequence[ProductChange]) -> None:
     )
 
 
-def consume(parts: Parts, topic: str, store: VectorStore | None, pictures: Pictures) -> Totals:
-    """What `python -m streaming consume` does, until nothing comes any more."""
+def consume(
+    parts: Parts, topic: str, store: VectorStore | None, pictures: Pictures, *, messages: int
+) -> Totals:
+    """What `python -m streaming consume` does, until it has worked off so many."""
+    done = Counter[str]()
+
+    def worked(batch: Worked) -> None:
+        done["messages"] += batch.messages
 
     def into_store(changes: Sequence[ProductChange]) -> Receipt:
         assert store is not None
@@ -66,5 +74,6 @@ def consume(parts: Parts, topic: str, store: VectorStore | None, pictures: Pictu
         sink=parts.sink,
         apply=follow if store is None else into_store,
         pace=Pace(batch_wait_s=0.0, idle_s=0.1),
+        worked=worked,
     )
-    return worker.run(stop=lambda: False, max_idle_s=parts.max_idle_s)
+    return worker.run(stop=lambda: done["messages"] >= messages, max_idle_s=parts.patience_s)
