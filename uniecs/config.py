@@ -67,6 +67,7 @@ class ModelConfig:
     # Pretrained towers, by folder or hub name; "" is the built-in one.
     text_tower: str = ""
     image_tower: str = ""
+    image_layers: tuple[int, ...] = ()  # of that tower, read side by side; () is its last
     pool_views: int = 1  # learned poolings of each side's tokens; 1 is their mean
     reads: Reads = "words"  # "pixels": a text is drawn, and the image tower looks at it
     entity_gate: bool = False  # the gates also read what names the product: brand, shelf, attributes
@@ -91,6 +92,10 @@ class ModelConfig:
         _require(
             self.reads == "words" or (not self.text_tower and self.mode == "fixed"),
             f"reads is {self.reads!r}, but text_tower and mode 'reference' read words; leave one out",
+        )
+        _require(
+            not self.image_layers or (bool(self.image_tower) and min(self.image_layers) >= 0),
+            f"image_layers is {self.image_layers}, must be layers of an image_tower, from 0; name the tower",
         )
         _require(
             not self.entity_gate

@@ -3,12 +3,14 @@
 A text tower reads the tokens of its own tokenizer, a vision tower pictures
 normalised by its own statistics; both give all their tokens, of which a linear
 layer makes the model's width where theirs differs. Of a model with both (CLIP,
-SigLIP, Chinese-CLIP) each tower takes its half. Pictures are still padded to a
-square, not cropped: a product's edge is a part of it.
+SigLIP, Chinese-CLIP) each tower takes its half. A convolutional one (EfficientNet,
+ConvNeXt, ResNet) gives the places of its last map as tokens. Several layers may be
+read together: what a tower was taught to ignore (colour, print) is still in its early
+ones. Pictures are still padded to a square, not cropped: a product's edge is a part of it.
 """
 
 import json
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -38,41 +40,92 @@ class ForeignText(nn.Module):
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Ids (B, L, 1) int64, 0 is padding -> tokens (B, L, D), mask (B, L)."""
+        return self.widen(self.seen(ids)), ids[:, :, 0] != 0
+
+    def seen(self, ids: Tensor) -> Tensor:
+        """Return what the pretrained model itself gives: (B, L, H)."""
         mask = ids[:, :, 0] != 0  # (B, L)
         own = (ids[:, :, 0] - 1).clamp(min=0)
         # A text of padding alone would be a softmax over nothing: its first place is read and masked after.
         read = mask | (torch.arange(mask.shape[1], device=ids.device) == 0)[None]
-        seen = self.tower(input_ids=own, attention_mask=read.long()).last_hidden_state  # (B, L, H)
-        return self.widen(seen), mask
+        given: Tensor = self.tower(input_ids=own, attention_mask=read.long()).last_hidden_state
+        return given
 
 
 class ForeignImage(nn.Module):
-    """A pretrained vision model, all its tokens; the class token among them."""
+    """A pretrained vision model, all its tokens; the class token, where it has one, among them."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.tower = _half(config.image_tower, "vision_model")
-        shape = self.tower.config
-        if config.side_px != shape.image_size:
-            raise InvalidConfig(
-                f"side_px is {config.side_px}, {config.image_tower!r} sees {shape.image_size}; set it to that"
-            )
+        self.layers = config.image_layers
         mean, std = _statistics(config.image_tower)
         self.register_buffer("mean", torch.tensor(mean) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std) * 255, persistent=False)
-        same = shape.hidden_size == config.width
-        self.widen = nn.Identity() if same else nn.Linear(shape.hidden_size, config.width)
-        with torch.no_grad():
-            one = torch.zeros(1, config.side_px, config.side_px, 3, dtype=torch.uint8)
-            self.tokens = int(self.forward(one).shape[1])
+        self.tokens, hidden = self._tried(config)
+        same = hidden == config.width
+        self.widen = nn.Identity() if same else nn.Linear(hidden, config.width)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels (B, S, S, 3) uint8 -> tokens (B, N, D)."""
+        return self.widen(self.seen(pixels))
+
+    def train(self, mode: bool = True) -> Self:
+        """Keep the statistics that batch norms came with: a batch of one shop has others."""
+        super().train(mode)
+        for each in self.tower.modules():
+            if isinstance(each, nn.BatchNorm2d):
+                each.eval()
+        return self
+
+    def seen(self, pixels: Tensor) -> Tensor:
+        """Return what the pretrained model itself gives: (B, N, H)."""
         colours = ((pixels.to(self.mean.dtype) - self.mean) / self.std).permute(0, 3, 1, 2)  # (B, 3, S, S)
-        seen = self.tower(pixel_values=colours).last_hidden_state  # (B, N, H)
+        if self.layers:
+            return _joined(self._maps(colours))
+        seen: Tensor = self.tower(pixel_values=colours).last_hidden_state
+        if seen.ndim == 4:
+            return _places(seen)
         # CLIP's last norm is for its class token alone; as published, every token gets it.
         norm = getattr(self.tower, "post_layernorm", None) if _pools_itself(self.tower) else None
-        return self.widen(norm(seen) if norm is not None else seen)
+        return seen if norm is None else norm(seen)  # (B, N, H)
+
+    def _maps(self, colours: Tensor) -> list[Tensor]:
+        seen = self.tower(pixel_values=colours, output_hidden_states=True).hidden_states
+        if max(self.layers) >= len(seen):
+            raise InvalidConfig(
+                f"image_layers is {self.layers}, but the last layer of the tower is {len(seen) - 1}; "
+                "0 is what enters the first"
+            )
+        return [seen[layer] for layer in self.layers]
+
+    def _tried(self, config: ModelConfig) -> tuple[int, int]:
+        """Return how many tokens a picture of this side has, and how wide they are."""
+        one = torch.zeros(1, config.side_px, config.side_px, 3, dtype=torch.uint8)
+        self.eval()
+        try:
+            with torch.no_grad():
+                _, tokens, hidden = self.seen(one).shape
+        except (ValueError, RuntimeError) as error:  # as its embeddings of places put it
+            wanted = getattr(self.tower.config, "image_size", "pictures of another side")
+            raise InvalidConfig(
+                f"side_px is {config.side_px}, {config.image_tower!r} sees {wanted}; set it to that ({error})"
+            ) from error
+        self.train()
+        return tokens, hidden
+
+
+def _places(seen: Tensor) -> Tensor:
+    """A map (B, H, h, w) to its places as tokens (B, h * w, H)."""
+    return seen.flatten(2).transpose(1, 2)
+
+
+def _joined(maps: list[Tensor]) -> Tensor:
+    """Layers side by side, each normed, the finer ones averaged to the grid of the coarsest."""
+    if maps[0].ndim == 4:
+        grid = min((tuple(each.shape[2:]) for each in maps), key=lambda shape: shape[0])
+        maps = [_places(nn.functional.adaptive_avg_pool2d(each, grid)) for each in maps]
+    return torch.cat([nn.functional.layer_norm(each, each.shape[-1:]) for each in maps], dim=2)
 
 
 def _half(name: str, part: str) -> Any:
@@ -92,7 +145,8 @@ def _half(name: str, part: str) -> Any:
         ) from error
     half = getattr(model, part, model)
     for pooler in ("pooler", "head"):
-        if isinstance(getattr(half, pooler, None), nn.Module):
+        pools = getattr(half, pooler, None)
+        if isinstance(pools, nn.Module) and any(True for _ in pools.parameters()):
             setattr(half, pooler, None)
     if hasattr(half, "use_head"):  # SigLIP
         half.use_head = False

@@ -105,11 +105,15 @@ class Learner:
     def _groups(self) -> list[dict[str, Any]]:
         """Weights by their rate and whether they are pulled to 0: no bias, norm or scalar is."""
         recipe = self.recipe
-        both = [*self.model.image_tower.parameters(), *self.model.text_tower.parameters()]
-        towers = list(dict.fromkeys(both))  # one tower may look at pictures and texts
+        both = (self.model.image_tower, self.model.text_tower)
+        # Of a pretrained tower, what widens its tokens did not come with it.
+        came = [weight for tower in both for weight in getattr(tower, "tower", tower).parameters()]
+        towers = list(dict.fromkeys(came))  # one tower may look at pictures and texts
         for weight in towers:
             weight.requires_grad_(recipe.tower_rate > 0)
-        rest = [*self.model.fusion.parameters(), *self.criterion.parameters()]
+        learned = set(towers)
+        everything = [*self.model.parameters(), *self.criterion.parameters()]
+        rest = [weight for weight in everything if weight not in learned]
         return [
             {"params": weights, "weight_decay": decay, "times": times}
             for times, part in ((recipe.tower_rate, towers), (1.0, rest))
