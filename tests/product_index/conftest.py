@@ -79,7 +79,7 @@ def database(kind: str, request: pytest.FixtureRequest) -> Iterator[VectorDataba
     from product_index.milvus import MilvusVectorDatabase
 
     fixtures = {"folder": "milvus_folder", "server": "milvus_server", "real": "real_milvus"}
-    opened = MilvusVectorDatabase(str(request.getfixturevalue(fixtures[kind])))
+    opened = MilvusVectorDatabase(str(request.getfixturevalue(fixtures[kind])), timeout_s=120)
     yield opened
     for name in opened.names():
         for alias in opened._client.list_aliases(name)["aliases"]:
@@ -93,11 +93,11 @@ def kept_store(real_milvus: str) -> Iterator[VectorStore]:
     """One collection of the real server for many tests, where no other looks: to load one takes it 2 s."""
     from product_index.milvus import MilvusVectorDatabase
 
-    everywhere = MilvusVectorDatabase(real_milvus)
+    everywhere = MilvusVectorDatabase(real_milvus, timeout_s=120)
     if "kept" not in everywhere._client.list_databases():
         everywhere._client.create_database("kept")
     everywhere.close()
-    opened = MilvusVectorDatabase(f"{real_milvus}/kept")
+    opened = MilvusVectorDatabase(f"{real_milvus}/kept", timeout_s=120)
     yield opened.create("products_v1", SPEC)
     opened._client.drop_collection("products_v1")  # 2.3 lists aliases of its default database only
     opened.close()

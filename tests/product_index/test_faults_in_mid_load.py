@@ -54,7 +54,7 @@ def test_a_full_disk_is_told_and_the_load_is_done_again_when_there_is_room(tmp_p
     from product_index.milvus import MilvusVectorDatabase
 
     blue, green = embedded(tmp_path, products=100, day=0), embedded(tmp_path, products=2_500, day=1)
-    database = MilvusVectorDatabase(str(tmp_path / "index.db"))
+    database = MilvusVectorDatabase(str(tmp_path / "index.db"), timeout_s=120)
     serve(blue, database)
     before = state_of(database.open("products"))
 
@@ -65,7 +65,7 @@ def test_a_full_disk_is_told_and_the_load_is_done_again_when_there_is_room(tmp_p
         rebuild.load_shards(green, database)
     database.close()
 
-    database = MilvusVectorDatabase(str(tmp_path / "index.db"))
+    database = MilvusVectorDatabase(str(tmp_path / "index.db"), timeout_s=120)
     assert (blue.collection, before) == (database.resolve("products"), state_of(database.open("products")))
     twin = rebuild.load_shards(green, InMemoryVectorDatabase())
     assert state_of(twin) == state_of(rebuild.load_shards(green, database))
@@ -81,7 +81,7 @@ def test_a_milvus_that_goes_away_is_told_and_the_load_is_done_again_when_it_is_b
 
     blue, green = embedded(tmp_path, products=100, day=0), embedded(tmp_path, products=2_500, day=1)
     server = start_milvus_lite(tmp_path / "index.db", tmp_path / "milvus.log")
-    database = MilvusVectorDatabase(server.uri, timeout_s=30.0)
+    database = MilvusVectorDatabase(server.uri, timeout_s=120)
     serve(blue, database)
     before = state_of(database.open("products"))
     whole, written = MilvusVectorStore.fill, []
@@ -101,7 +101,7 @@ def test_a_milvus_that_goes_away_is_told_and_the_load_is_done_again_when_it_is_b
     # At another port: gRPC shares what it knows of an address in a process, and a tried task is a new one.
     server = start_milvus_lite(tmp_path / "index.db", tmp_path / "milvus.log")
     try:
-        again = MilvusVectorDatabase(server.uri)
+        again = MilvusVectorDatabase(server.uri, timeout_s=120)
         assert (blue.collection, before) == (again.resolve("products"), state_of(again.open("products")))
         twin = rebuild.load_shards(green, InMemoryVectorDatabase())
         assert state_of(twin) == state_of(rebuild.load_shards(green, again))

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.milvus, pytest.mark.slow]
 @pytest.fixture
 def real(real_milvus: str) -> Iterator[MilvusVectorDatabase]:
     """The real server; what a test makes there, it names `made_...`."""
-    opened = MilvusVectorDatabase(real_milvus)
+    opened = MilvusVectorDatabase(real_milvus, timeout_s=120)
     yield opened
     for name in opened.names():
         for alias in opened._client.list_aliases(name)["aliases"]:
@@ -111,7 +111,7 @@ def test_a_refresh_run_twice_serves_the_same_rows_byte_for_byte_and_can_be_rolle
     assert all(first[key].fingerprint == second[key].fingerprint for key in first)
 
     assert names[0] == publish.rollback(real, "made").live
-    again = MilvusVectorDatabase(real._asker.uri)
+    again = MilvusVectorDatabase(real._asker.uri, timeout_s=120)
     assert (names[0], SPEC) == (again.open("made").name, again.open("made").spec)
     again.close()
 

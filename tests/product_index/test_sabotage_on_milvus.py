@@ -122,7 +122,7 @@ def test_rows_that_are_wrong_in_milvus_are_refused_by_name_and_blue_goes_on(
 def real(real_milvus: str) -> Iterator[VectorDatabase]:
     from product_index.milvus import MilvusVectorDatabase
 
-    opened = MilvusVectorDatabase(real_milvus)
+    opened = MilvusVectorDatabase(real_milvus, timeout_s=120)
     yield opened
     for name in opened.names():
         opened.drop(name)
