@@ -111,6 +111,11 @@ class ForeignImage(nn.Module):
             raise InvalidConfig(
                 f"side_px is {config.side_px}, {config.image_tower!r} sees {wanted}; set it to that ({error})"
             ) from error
+        except TypeError as error:  # Siglip2's patches of any shape
+            raise InvalidConfig(
+                f"{config.image_tower!r} reads more than a square of pixels ({error}); "
+                "take a tower whose pictures have one size"
+            ) from error
         self.train()
         return tokens, hidden
 
@@ -147,7 +152,7 @@ def _half(name: str, part: str) -> Any:
     for pooler in ("pooler", "head"):
         pools = getattr(half, pooler, None)
         if isinstance(pools, nn.Module) and any(True for _ in pools.parameters()):
-            setattr(half, pooler, None)
+            setattr(half, pooler, nn.Identity())
     if hasattr(half, "use_head"):  # SigLIP
         half.use_head = False
     return half
