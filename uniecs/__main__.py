@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from .errors import InvalidConfig, UniecsError
-from .evaluate import CUTOFFS, Scenario, Vectors, evaluate, mean_recall
+from .evaluate import CUTOFFS, MIXED, Scenario, Vectors, evaluate, mean_recall
 from .rows import Item, read_items, read_pairs
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
@@ -173,15 +173,28 @@ def _progress(*more: TextColumn, shown: bool = True) -> Progress:
     return Progress(*columns, *more, console=Console(stderr=True), disable=not shown)
 
 
+_LEGEND = (
+    "R@k: of the queries, those with a right answer among the first k. 95%: of R@10.\n"
+    "MRR and nDCG: of the first 10. mixed: each candidate in one form, by lot."
+)
+
+
 def _print_scenarios(scenarios: Sequence[Scenario]) -> None:
     if not scenarios:
         return
-    table = Table(title=f"mean R@10 over {len(scenarios)} scenarios: {mean_recall(scenarios):.3f}")
-    for name in ("query", "candidate", "queries", "gallery", *(f"R@{k}" for k in CUTOFFS), "MRR@10"):
-        table.add_column(name, justify="left" if name in ("query", "candidate") else "right")
+    own = [each for each in scenarios if each.candidate != MIXED]
+    several = f"mean R@10 over {len(own)} scenarios: {mean_recall(own):.3f}"
+    table = Table(title=several, caption=_LEGEND, box=None, padding=(0, 1, 0, 0))
+    table.add_column("query >", no_wrap=True)
+    for name in ("asked", "gallery", "R@1", "R@5", "R@10", "95%", "R@20", "R@50", "MRR", "nDCG"):
+        table.add_column(name, justify="right")
     for each in scenarios:
-        figures = [f"{each.recall[k]:.3f}" for k in CUTOFFS] + [f"{each.mrr_at_10:.3f}"]
-        table.add_row(each.query, each.candidate, str(each.queries), str(each.gallery), *figures)
+        recall = {k: f"{each.recall[k]:.3f}" for k in CUTOFFS}
+        low, high = (f"{end:.2f}".replace("0.", ".", 1) for end in each.recall_at_10_interval)
+        figures = (recall[1], recall[5], recall[10], f"{low}-{high}", recall[20], recall[50])
+        means = (f"{each.mrr_at_10:.3f}", f"{each.ndcg_at_10:.3f}")
+        name = f"{each.query} > {each.candidate}"
+        table.add_row(name, str(each.queries), str(each.gallery), *figures, *means)
     Console().print(table)
 
 

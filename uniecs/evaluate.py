@@ -19,7 +19,17 @@ from .intervals import interval, mean_interval
 from .ranking import TOP, Asked, Gallery, Offered, Score, Vectors, best_ranks, cosines, ranks_and_gains
 from .rows import Item, Pair
 
-__all__ = ["CUTOFFS", "Judged", "Scenario", "Vectors", "best_ranks", "evaluate", "judge", "mean_recall"]
+__all__ = [
+    "CUTOFFS",
+    "MIXED",
+    "Judged",
+    "Scenario",
+    "Vectors",
+    "best_ranks",
+    "evaluate",
+    "judge",
+    "mean_recall",
+]
 
 CUTOFFS = (1, 5, 10, 20, 50)
 FORMS = ("text", "image", "both")
