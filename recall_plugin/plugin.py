@@ -35,7 +35,7 @@ from .settings import Settings, read_settings
 from .switches import Off, Switches
 from .tally import Tally
 from .telling import Teller
-from .turn import Turn, missing
+from .turn import Turn, first, missing
 
 __all__ = ["AsyncBase", "Base", "RecallPlugin", "RecallResult"]
 
@@ -315,13 +315,13 @@ class RecallPlugin:
         try:
             if turn.asked is not None:
                 self._panel.settle(turn.asked, answers)
-            page = tuple(own[:limit])
+            page = first(own, limit)
             blended = self._joined(route, turn.query, own, answers)
             if blended is not None and route.interleave is not None:
                 mixed = self._interleaved(route.interleave, turn, own, blended)
                 blended = blended.beginning_with(mixed.product_ids)
             served = own if blended is None else blended.product_ids
-            turn.shown = tuple(served[:limit])
+            turn.shown = first(served, limit)
             triggered = turn.shown != page
         except Exception as error:
             served, blended, mixed, degraded, turn.shown = own, None, NOT_MIXED, True, None

@@ -72,15 +72,11 @@ class AppendQuota:
         fresh = (product_id for product_id in _recalled(lists) if product_id not in on_page)
         places = max(0, limit - self.protected_head)
         may_take = list(islice(fresh, min(self.quota, (places + self.every - 1) // self.every)))
-        behind = base[self.protected_head :]
+        ordered = base.copy()
         for product_id in own.intersection(may_take):  # recalled from behind the page: one or two, as a rule
-            behind.remove(product_id)
-        ordered = [*base[: self.protected_head]]
-        turn = self.every - 1
-        for place, product_id in enumerate(may_take):
-            ordered.append(product_id)
-            ordered += behind[place * turn : (place + 1) * turn]
-        ordered += behind[len(may_take) * turn :]
+            ordered.remove(product_id)
+        for place, product_id in enumerate(may_take):  # behind the end, too: then it follows the last
+            ordered.insert(self.protected_head + place * self.every, product_id)
         if len(ordered) < limit:  # then the page holds all of the base
             ordered += fresh
         return ordered

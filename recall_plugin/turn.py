@@ -59,6 +59,11 @@ class Turn:
         self.shown: tuple[str, ...] | None = None
 
 
+def first(product_ids: Sequence[str], limit: int) -> tuple[str, ...]:
+    """A page of them, copied once: the host may change its list."""
+    return tuple(product_ids if len(product_ids) <= limit else product_ids[:limit])
+
+
 def first_difference(one: Sequence[str], other: Sequence[str]) -> int | None:
     """The first place, from 1, where two pages differ; None if they are the same.
 
