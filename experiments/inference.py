@@ -52,7 +52,7 @@ class Comparison:
         statistic: what the p-value and the lift's interval both come from.
         p_adjusted: Holm over the primary metrics; None for the others.
         method: `log-ratio`, `Fieller`, or empty if nothing could be computed.
-        reason: why a number is missing, in words.
+        reason: why a number is missing, in words; or why both ends of the lift are the same.
     """
 
     metric: str
@@ -238,6 +238,7 @@ def _fieller(
     ends = sorted(sign * ((middle + way * root) / leading - 1) for way in (-1, 1))
     return replace(
         tested,
+        reason=f"no interval can be given, as {found.treatment} has nothing at all" if t == vt == 0 else "",
         lift=(t - c) / abs(c),
         lift_low=ends[0],
         lift_high=ends[1],

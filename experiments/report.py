@@ -232,7 +232,9 @@ def _digits(row: Mapping[str, Any]) -> int:
 
 
 def _span(row: Mapping[str, Any]) -> str:
-    return "" if row["lift_low"] is None else f"{_lift(row['lift_low'])} to {_lift(row['lift_high'])}"
+    if row["lift_low"] == row["lift_high"]:  # none at all, or one point
+        return ""
+    return f"{_lift(row['lift_low'])} to {_lift(row['lift_high'])}"
 
 
 def _chance(number: float) -> str:
@@ -283,6 +285,8 @@ def _change(row: Mapping[str, Any], currency: str) -> str:
 
 
 def _between(row: Mapping[str, Any], currency: str) -> str:
+    if _is_a_point(row):
+        return ""
     if not _absolute(row) and row["lift_low"] is not None:
         digits = _digits(row)
         return f"{_lift(row['lift_low'], digits)} to {_lift(row['lift_high'], digits)}"
@@ -291,6 +295,11 @@ def _between(row: Mapping[str, Any], currency: str) -> str:
     return (
         f"{_signed(row['difference_low'], row, currency)} to {_signed(row['difference_high'], row, currency)}"
     )
+
+
+def _is_a_point(row: Mapping[str, Any]) -> bool:
+    """Whether the ends of its lift are the same: one variant has nothing at all."""
+    return not _absolute(row) and row["lift_low"] is not None and bool(row["lift_low"] == row["lift_high"])
 
 
 def _ends(row: Mapping[str, Any]) -> tuple[float | None, float | None]:
@@ -310,7 +319,11 @@ def _tone(row: Mapping[str, Any]) -> str:
 
 
 def _words(row: Mapping[str, Any]) -> str:
-    """What a row says, for somebody who reads no statistics."""
+    """What a row says, for somebody who reads no statistics; of a point also why it is no interval."""
+    return f"{_said(row)}; {row['reason']}" if _is_a_point(row) else _said(row)
+
+
+def _said(row: Mapping[str, Any]) -> str:
     if row["guardrail"] is not None:
         margin = margin_in_words(row["margin"], row["margin_kind"], row["shown_as"])
         return {

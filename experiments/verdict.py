@@ -156,14 +156,13 @@ def _reason(metric: Metric, comparison: Comparison, look: Look) -> str:
     bar, p = look.bar.get(metric.name, 0.0), comparison.p_adjusted or 0.0
     if comparison.lift is not None and comparison.lift_low is not None and comparison.lift_high is not None:
         moved, *ends = (_signed(it) for it in (comparison.lift, comparison.lift_low, comparison.lift_high))
+        between = f"plausibly {ends[0]} to {ends[1]}" if ends[0] != ends[1] else comparison.reason
     else:
         ends = [_plain(metric, it) for it in (comparison.difference_low, comparison.difference_high)]
         moved = _plain(metric, comparison.difference)
+        between = f"plausibly {ends[0]} to {ends[1]}"
     compared = "more than chance would show" if p <= bar else "chance alone may show as much"
-    return (
-        f"{metric.title} {moved}, plausibly {ends[0]} to {ends[1]}: {compared}"
-        f" ({p_in_words(p)}; at this look {asked(bar)})."
-    )
+    return f"{metric.title} {moved}, {between}: {compared} ({p_in_words(p)}; at this look {asked(bar)})."
 
 
 def asked(bar: float) -> str:

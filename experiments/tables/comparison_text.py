@@ -24,7 +24,9 @@ def as_text(result: Mapping[str, Any]) -> str:
 
 
 def _row(it: Mapping[str, Any]) -> tuple[str, ...]:
-    if it["lift_low"] is not None:
+    if it["lift_low"] is not None and it["lift_low"] == it["lift_high"]:
+        change, between = f"{it['lift']:+.2%}", it["reason"]
+    elif it["lift_low"] is not None:
         high = "no end" if it["lift_high"] is None else f"{it['lift_high']:+.2%}"
         change, between = f"{it['lift']:+.2%}", f"{it['lift_low']:+.2%} to {high}"
     elif it["difference_low"] is not None:

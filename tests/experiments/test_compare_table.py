@@ -15,6 +15,7 @@ from statsmodels.stats.multitest import multipletests
 from typer.testing import CliRunner
 
 from experiments.__main__ import app
+from experiments.tables.comparison_text import as_text
 
 from .tables import command, compare, shoppers, write_csv
 
@@ -91,6 +92,18 @@ def packed(plain: Path) -> Path:
 def written(table: pa.Table, path: Path) -> Path:
     pq.write_table(table, path)
     return path
+
+
+def test_a_variant_that_has_nothing_is_shown_without_an_interval() -> None:
+    """`-100.00% to -100.00%` would claim to know it to the last digit."""
+    columns = shoppers(300, seed=5)
+    columns["revenue"] = [
+        value * (arm == "A") for arm, value in zip(columns["variant"], columns["revenue"], strict=True)
+    ]
+    shown = as_text(compare(pa.table(columns), "rev=mean(revenue)"))
+
+    assert "-100.00%  no interval can be given, as B has nothing at all" in shown
+    assert "-100.0% to" not in shown.replace("\N{MINUS SIGN}", "-")
 
 
 def test_holm_runs_over_metrics_and_treatments() -> None:

@@ -131,6 +131,16 @@ def test_p_value_and_interval_never_disagree(c: float, t: float, vc: float, vt: 
         assert (found.p_value < 0.05) is not (found.lift_low <= 0 <= found.lift_high)
 
 
+def test_where_treatment_has_nothing_at_all_there_is_a_lift_and_no_interval() -> None:
+    """Its own spread is not known, so both ends are one point, and it says why."""
+    searches = np.full(20, 10.0)
+    arms = [moments(clicks=clicks, searches=searches) for clicks in (np.arange(20.0), np.zeros(20))]
+    found = compare(CTR, *arms, names=NAMES)
+
+    assert (-1.0, -1.0, -1.0) == (found.lift_low, found.lift, found.lift_high)
+    assert f"no interval can be given, as {NAMES[1]} has nothing at all" == found.reason
+
+
 @pytest.mark.parametrize(
     ("control", "treatment", "reason"),
     [

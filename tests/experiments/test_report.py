@@ -36,6 +36,17 @@ def result(logs: Path, experiment: Experiment) -> Result:
     return analyse(experiment, collect(experiment, logs), truth={"ctr": 0.3, "orders_per_shopper": 0.3})
 
 
+def test_of_an_arm_that_has_nothing_the_page_gives_no_interval(
+    tmp_path: Path, experiment: Experiment
+) -> None:
+    """The lift, and why there is no more."""
+    events = shop(experiment, units=300, click_lift=-1.0, seed=15)
+    page = render(analyse(experiment, collect(experiment, write_archive(tmp_path, *events))))
+
+    assert "no interval can be given, as treatment has nothing at all" in page
+    assert "100.0% to" not in page
+
+
 class Page(HTMLParser):
     """Its tags, its attributes, its text."""
 
