@@ -53,20 +53,6 @@ def test_one_is_begun_only_when_the_one_before_is_done() -> None:
     assert ["begun", "done", "asked", "next"] == at_work
 
 
-def test_the_next_one_is_at_hand_while_one_is_at_work() -> None:
-    """Whoever makes the pieces may be busy when one is done: the store has its next without being told."""
-    let_go, next_done = threading.Event(), threading.Event()
-
-    def work() -> None:
-        assert let_go.wait(30)
-
-    with WriteBehind() as write:
-        write(work)
-        write(next_done.set)
-        let_go.set()
-        assert next_done.wait(30)
-
-
 def test_what_a_piece_raises_comes_out_at_the_next_which_is_not_begun() -> None:
     done: list[str] = []
 
