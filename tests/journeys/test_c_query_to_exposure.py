@@ -18,7 +18,8 @@ from .conftest import NOON, Parts
 from .walking import rebuild
 
 # Long enough for any machine: these stories are not about time.
-PATIENT = Settings(grace_ms=10_000, budget_ms=60_000)
+PATIENT = Settings(budget_ms=60_000)
+GRACE_MS = 60_000
 BASE = ["lamp", "scarf"]
 
 
@@ -51,7 +52,13 @@ def test_a_shopper_is_served_a_variant_and_the_log_says_which(
     query = Query(text="red mug", image=pictures.read("mug.jpg"), limit=3)
 
     result = plugin.recall(
-        query, BASE, unit_id=somebody_in(experiment, variant), session_id="s1", query_id="q1", now=NOON
+        query,
+        BASE,
+        unit_id=somebody_in(experiment, variant),
+        session_id="s1",
+        query_id="q1",
+        now=NOON,
+        grace_ms=GRACE_MS,
     )
 
     (exposure,) = events.exposures
@@ -73,7 +80,12 @@ def test_without_an_index_the_shopper_gets_the_search_of_the_shop(
     plugin = RecallPlugin([channel], experiment, events, settings=PATIENT)
 
     result = plugin.recall(
-        Query(text="mug"), BASE, unit_id=somebody_in(experiment, "treatment"), session_id="s1", now=NOON
+        Query(text="mug"),
+        BASE,
+        unit_id=somebody_in(experiment, "treatment"),
+        session_id="s1",
+        now=NOON,
+        grace_ms=GRACE_MS,
     )
 
     assert BASE == list(result.product_ids)

@@ -31,7 +31,7 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-sync",
 ]
-PATIENCE_MS = 30_000
+PATIENCE_MS = 120_000
 
 SHELF = [
     Product(product_id="red-mug", title="Red mug <b>big</b>", category="cups", brand="Acme", price=9.5),
@@ -69,7 +69,7 @@ def url(channel: Says, environment: Environment) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=PATIENCE_MS)
         yield browser
         browser.close()
 

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,18 @@ from product_index.settings import Settings as IndexSettings
 from product_index.vector_store import Filter
 from recall_plugin.plugin import RecallPlugin
 from recall_plugin.query import Query
-from recall_plugin.settings import read_settings
-from tests.recall_plugin.doubles import ask, wait_for
+from tests.recall_plugin import doubles
+from tests.recall_plugin.doubles import wait_for
 from tests.recall_plugin.rows import row
 
 pytestmark = pytest.mark.milvus
 
 SHELF = {"red-mug": "striped red mug", "blue-mug": "plain blue mug", "green-rug": "green rug"}
 BASE = ["b1", "b2", "b3", "b4", "b5"]
+
+
+# The grace outlasts any answer.
+ask = partial(doubles.ask, grace_ms=60_000)
 
 
 @pytest.fixture
@@ -30,13 +35,12 @@ def environment(
     milvus_lite_server: str,
     unique_name: Callable[[str], str],
 ) -> IndexSettings:
-    """What a host sets: an address, a model, an alias; the grace outlasts any answer."""
+    """What a host sets: an address, a model, an alias."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MILVUS_URI", milvus_lite_server)
     monkeypatch.setenv("UNIECS_MODEL", "hash")
     monkeypatch.setenv("PRODUCT_ALIAS", unique_name("recall").replace("-", "_"))
-    monkeypatch.setenv("RECALL_GRACE_MS", "10000")
-    monkeypatch.setenv("RECALL_BUDGET_MS", "20000")
+    monkeypatch.setenv("RECALL_BUDGET_MS", "60000")
     monkeypatch.setenv("RECALL_FOLLOW_ALIAS_MS", "1")
     monkeypatch.setenv("RECALL_STRICT_CHANNELS", "true")
     monkeypatch.setenv("RECALL_CHANNELS_IN", "process")
@@ -115,8 +119,8 @@ def test_with_milvus_away_from_the_start_the_base_is_served(
         monkeypatch.setenv("MILVUS_URI", f"http://127.0.0.1:{free.getsockname()[1]}")
     monkeypatch.setenv("MILVUS_TIMEOUT_S", "1")
     log = InMemoryEventLog()
-    away = RecallPlugin.from_settings(read_settings().model_copy(update={"grace_ms": 0}), event_log=log)
-    result = ask(away, BASE)
+    away = RecallPlugin.from_settings(event_log=log)
+    result = ask(away, BASE, grace_ms=0)
     away.close()
 
     assert result.product_ids is BASE

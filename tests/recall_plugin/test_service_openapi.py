@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import checks
 
+from tests.recall_plugin.doubles import PATIENCE_S
 from tests.recall_plugin.serving import ASKED, PACKAGED, STEERING, app_of, serving
 
 EXAMPLES = 8
@@ -69,7 +70,7 @@ def test_no_question_makes_it_fail_or_answer_what_is_not_documented(
     )
     @given(case=schema[path][method.upper()].as_strategy(generation_mode=mode))
     def ask(case: Any) -> None:
-        case.call_and_validate(base_url=url, headers=STEERING, checks=CHECKS, timeout=30)
+        case.call_and_validate(base_url=url, headers=STEERING, checks=CHECKS, timeout=PATIENCE_S)
 
     try:
         ask()
