@@ -160,7 +160,7 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path, tiny: ModelConfig) 
         for more in ({}, together | {"RANK": "0"}, together | {"RANK": "1"})
     ]
     for run in runs:
-        _, said = run.communicate(timeout=600)
+        _, said = run.communicate(timeout=1_800)
         assert 0 == run.returncode, said.decode()
     alone, first, second = (torch.load(tmp_path / name) for name in ("1-0.pt", "2-0.pt", "2-1.pt"))
 
