@@ -163,7 +163,8 @@ def test_a_stack_stops_everything_on_a_signal(tmp_path: Path, sign: signal.Signa
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"with Stack(Path({str(tmp_path)!r})) as s:\n"
         f"    print(s.process('sleeper', {SLEEPER!r}).pid, flush=True)\n"
-        "    time.sleep(600)"
+        # In pieces: a signal that comes just before a sleep is heard after it.
+        "    while True: time.sleep(0.1)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
