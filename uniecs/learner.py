@@ -105,10 +105,11 @@ class Learner:
     def _groups(self) -> list[dict[str, Any]]:
         """Weights by their rate and whether they are pulled to 0: no bias, norm or scalar is."""
         recipe = self.recipe
-        both = (self.model.image_tower, self.model.text_tower)
+        # A text that is drawn is looked at by the image tower.
+        both = (self.model.image_tower, getattr(self.model.text_tower, "look", self.model.text_tower))
         # Of a pretrained tower, what widens its tokens did not come with it.
         came = [weight for tower in both for weight in getattr(tower, "tower", tower).parameters()]
-        towers = list(dict.fromkeys(came))  # one tower may look at pictures and texts
+        towers = list(dict.fromkeys(came))
         for weight in towers:
             weight.requires_grad_(recipe.tower_rate > 0)
         learned = set(towers)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -92,11 +93,12 @@ def test_layers_are_of_a_pretrained_tower(config: ModelConfig) -> None:
         replace(config, image_tower="", image_layers=(1,))
 
 
+@pytest.mark.parametrize("reads", ["words", "pixels"])
 def test_a_tower_that_stays_as_it_came_is_still_widened_by_learning(
-    config: ModelConfig, tmp_path: Path
+    config: ModelConfig, tmp_path: Path, reads: Literal["words", "pixels"]
 ) -> None:
     """At a tower rate of 0 the pretrained weights get no gradient; the layer that was added does."""
-    learner = Learner(Recipe(pairs=tmp_path, tower_rate=0.0, model=config))
+    learner = Learner(Recipe(pairs=tmp_path, tower_rate=0.0, model=replace(config, reads=reads)))
     tower = learner.model.image_tower
 
     assert not any(weight.requires_grad for weight in tower.tower.parameters())
