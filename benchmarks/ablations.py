@@ -145,7 +145,6 @@ class _Bench:
 
     def _train(self, recipe: Recipe, pairs: PairTable, checkpoint: Path) -> tuple[Learner, float]:
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        torch.manual_seed(recipe.seed)
         learner, step, spent = Learner(recipe), 0, 0.0
         if self._towers:
             self._towers.put_into(learner.model)

@@ -100,7 +100,6 @@ def _learned(
             model=MODEL,
             loss=LOSS,
         )
-    torch.manual_seed(recipe.seed)
     learner = Learner(recipe)
     table = PairTable([pairs[at] for at in mine], MODEL)
     for step in range(steps):

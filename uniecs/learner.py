@@ -1,11 +1,12 @@
 """The model and everything that changes with it: one optimiser step at a time.
 
-Chance is a function of (seed, step, part). A batch in parts, or shared by a crew
-of processes, is learned as one: the vectors of all parts are computed without a
-graph, the loss of the whole batch is taken over them, and each part is encoded
-again to receive its share of the gradient (gradient caching). So the memory of a
-step is that of one part, and every sample has the whole batch as negatives. Only
-the built-in image tower can tell: its batch statistics are those of a part.
+The first weights are a function of the seed, chance in a step of (seed, step,
+part). A batch in parts, or shared by a crew of processes, is learned as one: the
+vectors of all parts are computed without a graph, the loss of the whole batch is
+taken over them, and each part is encoded again to receive its share of the gradient
+(gradient caching). So the memory of a step is that of one part, and every sample
+has the whole batch as negatives. Only the built-in image tower can tell: its batch
+statistics are those of a part.
 """
 
 from collections.abc import Iterator
@@ -45,6 +46,7 @@ class Learner:
         if recipe.device == "cuda" and not torch.cuda.is_available():
             raise InvalidConfig("device 'cuda' cannot start on this machine; take device 'cpu'")
         self.device = torch.device(recipe.device)
+        torch.manual_seed(recipe.seed)
         self.model = UniECS(recipe.model).to(self.device, memory_format=torch.channels_last)
         self.criterion = Criterion(recipe.loss, recipe.model).to(self.device)
         self.optimizer = torch.optim.AdamW(

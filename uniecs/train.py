@@ -75,7 +75,6 @@ def train(
     crew = crew or Crew()
     watcher = watcher if watcher and crew.leads else Silent()
     torch.set_num_threads(recipe.threads)
-    torch.manual_seed(recipe.seed)
     learner = Learner(recipe, crew)
     pairs = PairTable(read_pairs(recipe.pairs), recipe.model, watcher.picture_read)
     held_out = read_pairs(recipe.validation) if recipe.validation and crew.leads else []

@@ -50,7 +50,6 @@ def test_a_batch_in_parts_is_learned_as_the_whole_batch(
     """Gradient caching: the same loss, and the same weights after the step, up to rounding."""
     learners = []
     for parts in (1, 4):
-        torch.manual_seed(0)
         learners.append(Learner(replace(recipe, parts=parts, modality_dropout=0.0, loss=loss)))
         learners[-1].figures = learners[-1].step(pairs, 0)
     whole, cached = learners
@@ -97,8 +96,9 @@ def test_towers_learn_at_their_own_rate(recipe: Recipe, pairs: PairTable) -> Non
 
 def test_half_precision_learns_too(recipe: Recipe, pairs: PairTable) -> None:
     """bfloat16 inside the model, float32 in the losses and the weights."""
-    learner = Learner(replace(recipe, precision="bfloat16", learning_rate=1e-2))
-    losses = [learner.step(pairs, step)["loss"] for step in range(2)]
+    learner = Learner(replace(recipe, precision="bfloat16", modality_dropout=0.0))
+    # The same step again, for another has another batch: falls for every seed of thirty.
+    losses = [learner.step(pairs, 0)["loss"] for _ in range(8)]
 
     assert losses[-1] < losses[0]
     assert {torch.float32} == {each.dtype for each in learner.model.parameters()}
@@ -121,7 +121,6 @@ recipe = Recipe(pairs=folder / "pairs.jsonl", batch=8, steps=3, warmup=0.0, thre
 from uniecs.learner import Learner
 from uniecs.pairs import PairTable
 from uniecs.rows import read_pairs
-torch.manual_seed(0)
 learner = Learner(recipe, crew)
 pairs = PairTable(read_pairs(recipe.pairs), model)
 for step in range(3):
