@@ -1,5 +1,6 @@
 # Every target sets up what it needs; run any of them again at any time.
 PYTHON ?= python3
+SEED ?= 20261121
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -26,8 +27,8 @@ console: $(INSTALLED) ## After the demo: search its shop with and without UniECS
 train: $(INSTALLED) ## Make the demo's encoder again (about half an hour on two cores)
 	@$(BIN)/python -m demo train
 
-test: $(INSTALLED) ## Run all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(INSTALLED) ## Run all tests, in the order and with the chance of SEED (another: make test SEED=7)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --randomly-seed=$(SEED)
 
 check: lint types imports ## Everything but the tests
 

@@ -1,5 +1,7 @@
 """Servers that every room's integration tests share: one of each per test run."""
 
+import os
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -7,9 +9,12 @@ import hypothesis
 import pytest
 import structlog
 
-# No test depends on how busy the machine is.
+# No test depends on how busy the machine is, and a gate gives the same answer twice.
 hypothesis.settings.register_profile(
-    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "untimed",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("untimed")
 
@@ -21,6 +26,13 @@ def pytest_configure(config: pytest.Config) -> None:
     # ... and drops a socket that does not connect or shake hands (`KafkaNetSocket.connect`,
     # `_build_transport`): the garbage collector closes it, in whatever test happens to run.
     config.addinivalue_line("filterwarnings", "ignore:unclosed <(socket|ssl):ResourceWarning")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """torch takes its first seed from the system; here, as `random` and numpy do, from that of the run."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(item.config.getoption("randomly_seed", 0))
 
 
 @pytest.fixture(autouse=True)
