@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """torch takes its first seed from the system; here, as `random` and numpy do, from that of the run."""
+    """Torch takes its first seed from the system; here, as `random` and numpy do, from that of the run."""
     if torch := sys.modules.get("torch"):
         torch.manual_seed(item.config.getoption("randomly_seed", 0))
 
