@@ -33,11 +33,12 @@ from demo.stack import Server, start_kafka, start_milvus_lite
 from product_index.embedding import spec_of
 from product_index.encoder import HashEncoder
 from product_index.errors import StoreUnavailable
+from product_index.in_memory import InMemoryVectorDatabase
 from product_index.milvus import MilvusVectorDatabase
 from product_index.pictures import NoPictures
 from product_index.product import Product, ProductChange
 from product_index.refresh import apply_changes
-from product_index.vector_store import InMemoryVectorDatabase, VectorDatabase
+from product_index.vector_store import VectorDatabase
 from streaming.change_log import Outgoing
 from streaming.events import encode_change
 from streaming.kafka import KafkaMessageSink, ensure_topics

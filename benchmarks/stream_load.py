@@ -37,15 +37,11 @@ from benchmarks.stream_bench import (
 from demo.processes import Process, free_port, port_answers, start_process, wait_until
 from product_index.embedding import spec_of
 from product_index.encoder import Encoder, HashEncoder
+from product_index.in_memory import InMemoryVectorStore
 from product_index.milvus import MilvusVectorDatabase
 from product_index.product import Product, ProductChange
 from product_index.uniecs_encoder import UniecsEncoder
-from product_index.vector_store import (
-    CollectionSpec,
-    Fingerprint,
-    InMemoryVectorStore,
-    ProductVector,
-)
+from product_index.vector_store import CollectionSpec, Fingerprint, ProductVector
 from streaming.change_log import Outgoing
 from streaming.freshness import percentile, read_freshness
 from streaming.kafka import KafkaChangeLog, KafkaMessageSink

@@ -36,11 +36,11 @@ from benchmarks.stream_prices import price_changes
 from product_index.content import text_seen
 from product_index.embedding import EMBED_BATCH, spec_of
 from product_index.encoder import Content, HashEncoder
+from product_index.in_memory import InMemoryVectorDatabase
 from product_index.milvus import MilvusVectorDatabase
 from product_index.product import ProductChange
 from product_index.refresh import Receipt
 from product_index.uniecs_encoder import UniecsEncoder
-from product_index.vector_store import InMemoryVectorDatabase
 
 PARTS = ("embed", "large", "prices", "scale", "fresh", "retail")
 # So much longer an encoder of that size takes for an item, roughly.

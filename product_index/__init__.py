@@ -13,7 +13,8 @@ picture_stores   one picture from an object store
 encoder          the role of the model (its twin for tests ships here)
 uniecs_encoder   the UniECS model in that role
 embedding        the one path from products to vectors, for batch and stream alike
-vector_store     the role of the database (its twin ships here)
+vector_store     the role of the database, its rows and hits
+in_memory        a dictionary in that role, for tests
 milvus           Milvus in that role (with milvus_address, milvus_rows, write_lock)
 refresh          ask, decide, act: which changes need what
 rebuild          a whole new collection beside the one that is served (with shards)

@@ -8,6 +8,8 @@ patience      slow work and absent stores without losing the membership
 dead_letters  what cannot be read is set aside with its reason
 archive       exposures and outcomes to Parquet by day, of topics or JSON Lines; compaction joins small files
 lookout       /metrics and /healthz on loopback, from metrics and stalls
-kafka         the Kafka client; nothing else here knows it
+change_log    the roles of the log: a member of a group, a reader, a sink
+kafka         the Kafka client in those roles; nothing else here knows it
+in_memory     their twins, for tests
 build         the one place that chooses implementations
 """

@@ -11,8 +11,9 @@ import pytest
 
 from dags._change_feed import EMPTY_POLLS, TopicFeed
 from product_index.errors import ChangesLost, InvalidSettings
-from streaming.change_log import InMemoryTopicReader, InMemoryTopics, MessageSink, Outgoing, TopicReader
+from streaming.change_log import MessageSink, Outgoing, TopicReader
 from streaming.events import decode_change, encode_change
+from streaming.in_memory import InMemoryTopicReader, InMemoryTopics
 from tests.product_index.rows import change, removal
 
 ROOT = Path(__file__).parents[2]

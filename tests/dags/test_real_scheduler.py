@@ -10,9 +10,9 @@ import pytest
 
 from product_index.catalog import open_catalogue
 from product_index.encoder import HashEncoder
+from product_index.in_memory import InMemoryVectorDatabase
 from product_index.pictures import NoPictures
 from product_index.refresh import apply_changes
-from product_index.vector_store import InMemoryVectorDatabase
 from tests.dags.real_airflow import start_airflow
 
 DAG_ID = "refresh_product_index"

@@ -14,17 +14,12 @@ import pytest
 
 from product_index.catalog import Catalogue, open_catalogue
 from product_index.encoder import HashEncoder
+from product_index.in_memory import InMemoryVectorDatabase
 from product_index.pictures import LocalPictures, pictures_beside
-from product_index.vector_store import InMemoryVectorDatabase, VectorDatabase
-from streaming.change_log import (
-    ChangeLog,
-    InMemoryChangeLog,
-    InMemoryTopicReader,
-    InMemoryTopics,
-    MessageSink,
-    TopicReader,
-)
+from product_index.vector_store import VectorDatabase
+from streaming.change_log import ChangeLog, MessageSink, TopicReader
 from streaming.dead_letters import SUFFIX
+from streaming.in_memory import InMemoryChangeLog, InMemoryTopicReader, InMemoryTopics
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 ROWS = [

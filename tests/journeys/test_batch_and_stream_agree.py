@@ -11,14 +11,16 @@ from product_index.build import build_encoder
 from product_index.catalog import Catalogue, open_catalogue
 from product_index.embedding import spec_of
 from product_index.encoder import Encoder, HashEncoder
+from product_index.in_memory import InMemoryVectorDatabase
 from product_index.pictures import LocalPictures, pictures_beside
 from product_index.product import ProductChange
 from product_index.rebuild import begin, embed_shard, load_shards
 from product_index.refresh import apply_changes
 from product_index.settings import Settings
-from product_index.vector_store import InMemoryVectorDatabase, VectorStore
-from streaming.change_log import InMemoryChangeLog, InMemoryTopics, Outgoing
+from product_index.vector_store import VectorStore
+from streaming.change_log import Outgoing
 from streaming.events import encode_change
+from streaming.in_memory import InMemoryChangeLog, InMemoryTopics
 from streaming.worker import Pace, Worker
 
 from .conftest import NOON, Parts

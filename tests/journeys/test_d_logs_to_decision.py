@@ -19,7 +19,8 @@ from experiments.weekly import collect_aggregates, publish_report
 from streaming.archive import Archiver
 from streaming.archive_lines import LineEvents
 from streaming.archive_topics import TopicEvents
-from streaming.change_log import InMemoryTopicReader, InMemoryTopics, MessageSink, Outgoing
+from streaming.change_log import MessageSink, Outgoing
+from streaming.in_memory import InMemoryTopicReader, InMemoryTopics
 
 from .conftest import Parts
 

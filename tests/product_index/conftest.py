@@ -9,7 +9,8 @@ import pytest
 
 from product_index import picture_stores
 from product_index.encoder import HashEncoder
-from product_index.vector_store import InMemoryVectorDatabase, VectorDatabase, VectorStore
+from product_index.in_memory import InMemoryVectorDatabase
+from product_index.vector_store import VectorDatabase, VectorStore
 
 from .fetched import CannotFetch
 from .picture_host import PICTURE

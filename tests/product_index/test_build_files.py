@@ -22,8 +22,8 @@ from product_index.build_files import (
 from product_index.catalog import open_catalogue
 from product_index.encoder import HashEncoder
 from product_index.errors import FolderUnavailable, InvalidSettings
+from product_index.in_memory import InMemoryVectorDatabase
 from product_index.pictures import NoPictures
-from product_index.vector_store import InMemoryVectorDatabase
 from tests.product_index.rows import NOON, state_of
 
 ENCODER = HashEncoder(16)

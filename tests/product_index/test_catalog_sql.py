@@ -27,6 +27,7 @@ from product_index.errors import (
     ProductIndexError,
     Retryable,
 )
+from product_index.in_memory import InMemoryVectorDatabase
 from product_index.pictures import NoPictures
 from product_index.product import ProductChange
 from product_index.rebuild import begin
@@ -34,7 +35,6 @@ from product_index.reconcile import reconcile
 from product_index.refresh import refresh_page
 from product_index.settings import Settings
 from product_index.shards import read_changes
-from product_index.vector_store import InMemoryVectorDatabase
 
 from .postgres import PASSWORD, NoPostgres, postgres
 

@@ -21,10 +21,11 @@ from product_index.catch_up import (
 )
 from product_index.encoder import HashEncoder
 from product_index.errors import CanaryRefused
+from product_index.in_memory import InMemoryVectorDatabase
 from product_index.pictures import NoPictures
 from product_index.product import ProductChange
 from product_index.refresh import apply_changes
-from product_index.vector_store import InMemoryVectorDatabase, VectorStore
+from product_index.vector_store import VectorStore
 from tests.product_index.rows import NOON, change, removal
 
 ENCODER = HashEncoder(16)

@@ -13,8 +13,9 @@ from product_index import publish, rebuild
 from product_index.catalog import open_catalogue
 from product_index.encoder import HashEncoder
 from product_index.errors import StoreUnavailable
+from product_index.in_memory import InMemoryVectorDatabase
 from product_index.pictures import NoPictures
-from product_index.vector_store import InMemoryVectorDatabase, VectorDatabase
+from product_index.vector_store import VectorDatabase
 from tests.product_index.rows import NOON, state_of
 
 pytestmark = [pytest.mark.milvus, pytest.mark.slow]

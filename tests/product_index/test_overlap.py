@@ -14,8 +14,9 @@ from product_index.canary import Thresholds, check_collection
 from product_index.catalog import open_catalogue
 from product_index.encoder import HashEncoder
 from product_index.errors import CollectionInUse, FolderUnavailable, Superseded, UnknownCollection
+from product_index.in_memory import InMemoryVectorDatabase
 from product_index.pictures import NoPictures
-from product_index.vector_store import InMemoryVectorDatabase, VectorDatabase
+from product_index.vector_store import VectorDatabase
 from tests.product_index.rows import NOON, SPEC, state_of
 
 ENCODER = HashEncoder(16)

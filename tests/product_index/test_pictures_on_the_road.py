@@ -15,12 +15,12 @@ from product_index.catalog import open_catalogue
 from product_index.embedding import embed_seen, look
 from product_index.encoder import Encoder, HashEncoder
 from product_index.errors import HostAway, PictureMissing, PictureUnavailable
+from product_index.in_memory import InMemoryVectorDatabase, InMemoryVectorStore
 from product_index.pictures import pictures_beside
 from product_index.product import Product
 from product_index.rebuild import begin, embed_shard, load_shards
 from product_index.refresh import apply_changes
 from product_index.settings import Settings
-from product_index.vector_store import InMemoryVectorDatabase, InMemoryVectorStore
 
 from .picture_host import PICTURE, PictureHost, picture_host
 from .rows import NOON, SPEC, change

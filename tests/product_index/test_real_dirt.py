@@ -17,10 +17,10 @@ from product_index.catalog import open_catalogue
 from product_index.content import text_seen
 from product_index.embedding import spec_of
 from product_index.encoder import HashEncoder
+from product_index.in_memory import InMemoryVectorDatabase
 from product_index.pictures import NoPictures, pictures_beside
 from product_index.rebuild import begin, embed_shard, finished_shards, load_shards
 from product_index.refresh import refresh_page
-from product_index.vector_store import InMemoryVectorDatabase
 
 from .rows import NOON
 

@@ -13,10 +13,11 @@ from product_index.canary import Thresholds, Verdict, check_collection
 from product_index.catalog import open_catalogue
 from product_index.encoder import HashEncoder
 from product_index.errors import CanaryRefused, InvalidCatalogue, ModelMismatch, UnknownCollection
+from product_index.in_memory import InMemoryVectorDatabase
 from product_index.pictures import NoPictures
 from product_index.refresh import apply_changes
 from product_index.shards import read_changes, read_rows, write_rows
-from product_index.vector_store import InMemoryVectorDatabase, VectorDatabase, VectorStore
+from product_index.vector_store import VectorDatabase, VectorStore
 from tests.product_index.rows import NOON, SPEC, state_of, unit
 
 ENCODER = HashEncoder(16)

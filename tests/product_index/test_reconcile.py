@@ -10,10 +10,11 @@ import pytest
 
 from product_index.catalog import Catalogue, open_catalogue
 from product_index.encoder import HashEncoder
+from product_index.in_memory import InMemoryVectorDatabase
 from product_index.pictures import NoPictures
 from product_index.reconcile import Findings, held_back_because, reconcile
 from product_index.refresh import apply_changes
-from product_index.vector_store import InMemoryVectorDatabase, VectorStore
+from product_index.vector_store import VectorStore
 from tests.product_index.rows import SPEC, change, removal
 
 ENCODER = HashEncoder(16)

@@ -11,16 +11,11 @@ import pytest
 from product_index.content import MISSING
 from product_index.encoder import Content, HashEncoder, UnreadablePicture, Vectors
 from product_index.errors import EncoderUnavailable, ModelMismatch, StoreUnavailable
+from product_index.in_memory import InMemoryVectorStore
 from product_index.pictures import NoPictures
 from product_index.product import ProductChange
 from product_index.refresh import Receipt, apply_changes, coalesce, refresh_page
-from product_index.vector_store import (
-    Fingerprint,
-    InMemoryVectorStore,
-    ProductVector,
-    VectorDatabase,
-    VectorStore,
-)
+from product_index.vector_store import Fingerprint, ProductVector, VectorDatabase, VectorStore
 from tests.product_index.rows import NOON, SPEC, change, removal
 
 PICTURES = {"mug.jpg": b"a red mug", "new.jpg": b"a blue mug", "torn.jpg": b"broken"}

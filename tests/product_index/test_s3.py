@@ -13,10 +13,10 @@ from product_index.build import build_pictures
 from product_index.catalog import open_catalogue
 from product_index.encoder import HashEncoder
 from product_index.errors import InvalidSettings, PictureMissing, PictureUnavailable
+from product_index.in_memory import InMemoryVectorDatabase
 from product_index.picture_stores import StorePictures
 from product_index.pictures import MAX_PICTURE_BYTES, Pictures
 from product_index.settings import Settings
-from product_index.vector_store import InMemoryVectorDatabase
 
 from .picture_host import PICTURE
 from .rows import NOON

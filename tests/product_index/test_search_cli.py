@@ -13,11 +13,12 @@ import pytest
 from product_index import publish
 from product_index.encoder import HashEncoder, UnreadablePicture
 from product_index.errors import InvalidQuery, ModelMismatch, UnknownCollection
+from product_index.in_memory import InMemoryVectorDatabase
 from product_index.pictures import NoPictures
 from product_index.refresh import apply_changes
 from product_index.search import search_products
 from product_index.settings import Settings, read_settings
-from product_index.vector_store import CollectionSpec, Filter, InMemoryVectorDatabase
+from product_index.vector_store import CollectionSpec, Filter
 from tests.product_index.rows import NOON, change
 
 ENCODER = HashEncoder()

@@ -7,9 +7,10 @@ from functools import partial
 import pytest
 
 from product_index.encoder import Content, HashEncoder, Vectors
+from product_index.in_memory import InMemoryVectorStore
 from product_index.pictures import NoPictures
 from product_index.refresh import PAGE_PRODUCTS, apply_changes
-from product_index.vector_store import InMemoryVectorStore, ProductVector
+from product_index.vector_store import ProductVector
 from product_index.write_behind import WriteBehind
 from tests.product_index.rows import NOON, SPEC, change
 

@@ -26,16 +26,18 @@ from experiments.warehouse import collect
 from product_index.embedding import spec_of
 from product_index.encoder import Content, Encoder, HashEncoder
 from product_index.errors import StoreUnavailable
+from product_index.in_memory import InMemoryVectorDatabase
 from product_index.pictures import NoPictures
 from product_index.product import Product, ProductChange
 from product_index.refresh import Receipt, apply_changes, refresh_page
 from product_index.uniecs_encoder import UniecsEncoder
-from product_index.vector_store import Hit, InMemoryVectorDatabase, VectorStore
+from product_index.vector_store import Hit, VectorStore
 from recall_plugin.plugin import RecallPlugin
 from recall_plugin.query import ChannelAnswer, ChannelRequest, Query
 from recall_plugin.settings import Settings
-from streaming.change_log import InMemoryChangeLog, InMemoryTopics, Outgoing
+from streaming.change_log import Outgoing
 from streaming.events import encode_change
+from streaming.in_memory import InMemoryChangeLog, InMemoryTopics
 from streaming.worker import Pace, Worker
 
 ROOT = Path(__file__).parents[2]
@@ -273,7 +275,7 @@ def test_7_no_winner_is_named_when_the_sample_ratio_is_off(experiment: Experimen
     from experiments.analysis import analyse
     from streaming.archive import Archiver
     from streaming.archive_topics import TopicEvents
-    from streaming.change_log import InMemoryTopicReader
+    from streaming.in_memory import InMemoryTopicReader
 
     topics = InMemoryTopics()
     for exposure, outcome in _lost_control(experiment):

@@ -3,7 +3,8 @@
 import pytest
 
 from product_index.encoder import Content
-from product_index.vector_store import Filter, InMemoryVectorDatabase
+from product_index.in_memory import InMemoryVectorDatabase
+from product_index.vector_store import Filter
 from recall_plugin.channels.nearest import NearestProducts, SharedNearest
 from recall_plugin.channels.same_style import SameStyleChannel
 from recall_plugin.channels.uniecs import UniecsChannel

@@ -7,7 +7,7 @@ import pytest
 
 from product_index.encoder import Content
 from product_index.errors import StoreUnavailable
-from product_index.vector_store import InMemoryVectorDatabase
+from product_index.in_memory import InMemoryVectorDatabase
 from recall_plugin.channels.limited import LimitedChannel
 from recall_plugin.channels.state import ChannelState, state_of
 from recall_plugin.channels.uniecs import UniecsChannel
@@ -67,7 +67,7 @@ def test_an_index_that_does_not_answer_is_still_named(monkeypatch: pytest.Monkey
     def away(*_: object, **__: object) -> int:
         raise StoreUnavailable("away")
 
-    monkeypatch.setattr("product_index.vector_store.InMemoryVectorStore.count", away)
+    monkeypatch.setattr("product_index.in_memory.InMemoryVectorStore.count", away)
     state = state_of(asked, now=NOW)
 
     assert ("products_v1", -1, -1) == (state.index_version, state.products, state.written_within_s)

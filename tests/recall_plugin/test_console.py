@@ -12,8 +12,8 @@ from PIL import Image
 
 from product_index.embedding import spec_of
 from product_index.encoder import HashEncoder
+from product_index.in_memory import InMemoryVectorDatabase
 from product_index.product import Product
-from product_index.vector_store import InMemoryVectorDatabase
 from recall_plugin.channels.nearest import BEING_OPENED, Serving
 from recall_plugin.query import ChannelAnswer
 from recall_plugin.service.window import Window

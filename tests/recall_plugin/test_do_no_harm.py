@@ -10,7 +10,8 @@ import pytest
 
 from experiments.exposure import InMemoryEventLog
 from product_index.encoder import HashEncoder
-from product_index.vector_store import CollectionSpec, Filter, InMemoryVectorDatabase
+from product_index.in_memory import InMemoryVectorDatabase
+from product_index.vector_store import CollectionSpec, Filter
 from recall_plugin.breaker import Breaker, BreakerRule
 from recall_plugin.channels.uniecs import UniecsChannel
 from recall_plugin.panel import Panel

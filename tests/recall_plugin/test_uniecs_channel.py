@@ -7,12 +7,8 @@ import pytest
 
 from product_index.encoder import Vectors
 from product_index.errors import StoreUnavailable
-from product_index.vector_store import (
-    Filter,
-    Hit,
-    InMemoryVectorDatabase,
-    InMemoryVectorStore,
-)
+from product_index.in_memory import InMemoryVectorDatabase, InMemoryVectorStore
+from product_index.vector_store import Filter, Hit
 from recall_plugin.channels.uniecs import UniecsChannel
 from recall_plugin.query import ChannelRequest, Query
 from tests.recall_plugin.rows import ENCODER, SPEC, row

@@ -7,11 +7,13 @@ from typing import Any
 
 from experiments.exposure import Exposure, Outcome, ServedProduct
 from product_index.encoder import HashEncoder
+from product_index.in_memory import InMemoryVectorDatabase
 from product_index.pictures import NoPictures
 from product_index.product import Product, ProductChange
 from product_index.refresh import apply_changes
-from product_index.vector_store import CollectionSpec, InMemoryVectorDatabase, VectorStore
-from streaming.change_log import InMemoryChangeLog, InMemoryTopics, Message, Outgoing
+from product_index.vector_store import CollectionSpec, VectorStore
+from streaming.change_log import Message, Outgoing
+from streaming.in_memory import InMemoryChangeLog, InMemoryTopics
 from streaming.worker import Pace, Totals, Worker
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)

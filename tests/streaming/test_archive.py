@@ -14,8 +14,9 @@ from experiments.exposure import Exposure, Outcome, exposure_to_json, outcome_to
 from streaming.archive import Archiver, ArchiveTotals
 from streaming.archive_source import Kind
 from streaming.archive_topics import TopicEvents
-from streaming.change_log import InMemoryTopicReader, InMemoryTopics, Outgoing
+from streaming.change_log import Outgoing
 from streaming.errors import ArchiveError
+from streaming.in_memory import InMemoryTopicReader, InMemoryTopics
 
 from .making import click, exposure
 

@@ -21,9 +21,9 @@ from experiments.events.json_lines_log import JsonLinesEventLog
 from experiments.exposure import exposure_to_json, outcome_to_json
 from streaming.archive import Archiver, ArchiveTotals
 from streaming.archive_lines import LineEvents
-from streaming.change_log import InMemoryTopics
 from streaming.compaction import compact
 from streaming.errors import ArchiveError
+from streaming.in_memory import InMemoryTopics
 
 from .making import START, click, exposure
 from .test_archive import archive as archive_topics

@@ -3,10 +3,11 @@
 import pytest
 
 from streaming.batching import SLOW_S, Batcher, Stride
-from streaming.change_log import InMemoryTopicReader, InMemoryTopics, Message, Outgoing, Partition
+from streaming.change_log import Message, Outgoing, Partition
 from streaming.dead_letters import SUFFIX, dead_letter, replay
 from streaming.errors import Unreadable
 from streaming.freshness import percentile
+from streaming.in_memory import InMemoryTopicReader, InMemoryTopics
 from streaming.publishing import publish
 
 from .making import NOON, TOPIC, change_json

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from streaming.change_log import InMemoryTopicReader, InMemoryTopics, Message, Outgoing
+from streaming.change_log import Message, Outgoing
 from streaming.dead_letters import CUT, CUT_TO_BYTES, KEPT_BYTES, SUFFIX, replay
 from streaming.errors import Refused, Unreadable
 from streaming.events import MAX_KEY_BYTES, MAX_VALUE_BYTES, decode_change
+from streaming.in_memory import InMemoryTopicReader, InMemoryTopics
 
 from .making import TOPIC, Bench, change_json, put
 

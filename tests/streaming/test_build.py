@@ -7,8 +7,9 @@ import pytest
 from product_index.embedding import spec_of
 from product_index.encoder import HashEncoder
 from product_index.errors import StoreUnavailable, UnknownCollection
+from product_index.in_memory import InMemoryVectorDatabase
 from product_index.pictures import NoPictures
-from product_index.vector_store import InMemoryVectorDatabase, VectorStore
+from product_index.vector_store import VectorStore
 from streaming.build import FollowAlias
 from streaming.events import change_from_json
 from streaming.settings import Settings

@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from streaming.change_log import InMemoryTopics
 from streaming.compaction import compact
 from streaming.errors import ArchiveError
+from streaming.in_memory import InMemoryTopics
 
 from .test_archive import archive, archived, put_exposures
 

@@ -11,8 +11,9 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
-from streaming.change_log import InMemoryTopicReader, Partition
+from streaming.change_log import Partition
 from streaming.errors import InvalidSettings, LogUnavailable
+from streaming.in_memory import InMemoryTopicReader
 from streaming.lag import PartitionLag, lag
 from streaming.lookout import Lookout, serving
 from streaming.metrics import FRESHNESS_BUCKETS_S, ConsumerMetrics, freshness_spread

@@ -8,7 +8,8 @@ import pytest
 
 from product_index.product import ProductChange
 from product_index.refresh import Receipt
-from streaming.change_log import InMemoryChangeLog, InMemoryTopics, Partition
+from streaming.change_log import Partition
+from streaming.in_memory import InMemoryChangeLog, InMemoryTopics
 
 from .making import TOPIC, Bench, change_json, put
 

@@ -8,9 +8,10 @@ import pytest
 from product_index.errors import InvalidProduct, ModelMismatch, PictureUnavailable, StoreUnavailable
 from product_index.product import ProductChange
 from product_index.refresh import Receipt
-from streaming.change_log import InMemoryTopics, Outgoing, Partition
+from streaming.change_log import Outgoing, Partition
 from streaming.dead_letters import SUFFIX
 from streaming.errors import LogUnavailable
+from streaming.in_memory import InMemoryTopics
 from streaming.worker import Pace
 
 from .making import NOON, TOPIC, Bench, change_json, put
