@@ -4,6 +4,7 @@ product          what is sold, and a version of it
 content          the part of a product that the encoder sees, and its hashes
 catalog          products of a folder, a file or a table, read page by page
 columns          which column of a catalogue is what
+cells            what stands in one of its cells
 catalog_files    rows out of JSON Lines, CSV and Parquet
 catalog_sql      rows out of a table of any SQL database, of one moment
 pictures         from a picture's name to its bytes

@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .catalog_files import SUFFIXES, FileSource, RawRow, column_names, text_encoding
-from .columns import Columns, Notice, is_ignorable, read_row, recognise
+from .cells import Notice
+from .columns import Columns, is_ignorable, read_row, recognise
 from .errors import InvalidCatalogue, InvalidProduct
 from .product import ProductChange
 
