@@ -21,6 +21,8 @@ from pathlib import Path
 # A server flushes and closes in one or two seconds; past this it hangs.
 GRACE_S = 20.0
 ROOT = Path(__file__).resolve().parent.parent
+# Ports that were picked here: bound, not listened at, so that the system gives them to nobody else.
+_KEPT: list[socket.socket] = []
 
 
 class StackError(Exception):
@@ -200,20 +202,29 @@ def started_at(pid: int) -> str | None:
 def free_port(wanted: int | None = None) -> int:
     """Pick a free port on loopback, or check that the wanted one is free.
 
+    A server takes seconds to start, and may be started again. On Linux nobody else gets the port
+    meanwhile, as long as this process lives: it stays bound here, and whoever sets SO_REUSEADDR,
+    as servers do, may listen at it all the same.
+
     Raises:
         StackError: the wanted port is taken.
     """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wanted or 0))
-        except OSError as error:
-            raise StackError(
-                f"port {wanted} on 127.0.0.1 cannot be used ({error.strerror}); "
-                "end the program that holds it, or choose another port"
-            ) from None
-        port: int = probe.getsockname()[1]
-        return port
+    probe = socket.socket()
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        probe.bind(("127.0.0.1", wanted or 0))
+    except OSError as error:
+        probe.close()
+        raise StackError(
+            f"port {wanted} on 127.0.0.1 cannot be used ({error.strerror}); "
+            "end the program that holds it, or choose another port"
+        ) from None
+    port: int = probe.getsockname()[1]
+    if wanted is None and sys.platform == "linux":
+        _KEPT.append(probe)
+    else:
+        probe.close()
+    return port
 
 
 def wait_until(

@@ -218,6 +218,21 @@ def test_a_port_in_use_is_told() -> None:
             free_port(port)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets two be bound where one will listen")
+def test_a_port_that_was_picked_waits_for_its_server() -> None:
+    """A server takes seconds to start, and is started again at its port; whoever else asks gets another."""
+    port = free_port()
+
+    for _ in range(2):
+        with socket.socket() as server:
+            with pytest.raises(OSError, match="in use"):
+                server.bind(("127.0.0.1", port))  # as a program that needs any port is told by the system
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.bind(("127.0.0.1", port))
+            server.listen()
+            socket.create_connection(("127.0.0.1", port)).close()
+
+
 def test_a_program_that_is_missing_is_told(tmp_path: Path) -> None:
     """No traceback of the system's."""
     with pytest.raises(StackError, match="no program 'no-such-program' on the PATH"):

@@ -1,12 +1,12 @@
 """The same story on real parts: settings, entry point, milvus-lite server, swap."""
 
-import socket
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from demo.processes import free_port
 from experiments.exposure import InMemoryEventLog
 from product_index.build import build_database, build_encoder
 from product_index.embedding import spec_of
@@ -114,9 +114,7 @@ def test_with_milvus_away_from_the_start_the_base_is_served(
     environment: IndexSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The funnel starts, answers, and the log admits what is missing."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("MILVUS_URI", f"http://127.0.0.1:{free.getsockname()[1]}")
+    monkeypatch.setenv("MILVUS_URI", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("MILVUS_TIMEOUT_S", "1")
     log = InMemoryEventLog()
     away = RecallPlugin.from_settings(event_log=log)

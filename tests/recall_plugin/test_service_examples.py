@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from demo.processes import free_port
 from experiments.exposure import InMemoryEventLog
 from recall_plugin.service.app import RecallApp
 from tests.recall_plugin.doubles import PROGRAM_S, TREATED, UNTREATED, finds, wait_for
 from tests.recall_plugin.serving import PACKAGED, Environment, app_of, client_at, serving
-from tests.recall_plugin.test_service_program import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # Quotes, a backslash, other scripts, beyond the basic plane: what breaks callers that build JSON by hand.

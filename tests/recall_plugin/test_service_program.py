@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from demo.processes import free_port
 from recall_plugin.errors import InvalidSettings
 from recall_plugin.service.trying import check_index, settings_for_trying
 from recall_plugin.settings import Settings
@@ -21,12 +21,6 @@ from tests.recall_plugin.doubles import PATIENCE_S, PROGRAM_S, wait_for
 from tests.recall_plugin.serving import ASKED, PACKAGED, TOKEN, client_at
 
 ROOT = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
