@@ -3,6 +3,7 @@
 product          what is sold, and a version of it
 content          the part of a product that the encoder sees, and its hashes
 catalog          products of a folder, a file or a table, read page by page
+catalog_place    where it is, and what its catalogue.toml says
 columns          which column of a catalogue is what
 cells            what stands in one of its cells
 catalog_files    rows out of JSON Lines, CSV and Parquet

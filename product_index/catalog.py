@@ -1,24 +1,12 @@
 """A catalogue of products, read page by page as changes: a folder, a file, or a table of a database.
 
 `products.jsonl`, `.csv` or `.parquet`, or `postgresql+psycopg://host/shop#products`;
-columns recognised by their common names, or mapped by a `catalogue.toml`:
-
-    file = "abt.csv"          # if it is not called products.*
-    delimiter = "|"           # if the header line leaves doubt
-    encoding = "latin-1"      # if it is neither UTF-8 nor Windows-1252
-    pictures = "photos.zip"   # a folder or a zip, if not in this folder
-    url = "postgresql+psycopg://host/shop"   # instead of a file (see catalog_sql)
-    table = "catalog.products"               # or a view, if not called products
-    key = "entity_id"                        # unique, not null; the primary key without
-    [columns]
-    product_id = "article"
-    images = ["front", "back"]
+columns recognised by their common names, or mapped by hand (see `catalog_place`).
 
 A row that is no product is reported with its place, and the others go on.
 Only ids are kept in memory, to find the ones that come twice.
 """
 
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from .catalog_files import SUFFIXES, FileSource, RawRow, column_names, text_encoding
+from .catalog_files import FileSource, RawRow, column_names, text_encoding
+from .catalog_place import find, products_file
 from .cells import Notice
 from .columns import Columns, is_ignorable, read_row, recognise
 from .errors import InvalidCatalogue, InvalidProduct
@@ -35,10 +24,6 @@ from .product import ProductChange
 PAGE_SIZE = 500
 # All problems are counted; this many are kept in words.
 _KEPT_PROBLEMS = 1_000
-_TOML_KEYS = {
-    "file": str, "delimiter": str, "encoding": str, "pictures": str, "columns": dict,
-    "url": str, "table": str, "key": str,
-}  # fmt: skip
 # A column that cannot be read in most rows is not dirt: its type or its meaning changed.
 _MOSTLY = 0.5
 # In fewer rows than this, most says nothing.
@@ -209,13 +194,10 @@ def open_catalogue(place: Path | str) -> Catalogue:
         InvalidCatalogue: there is none, or it cannot be read as one.
         CatalogueUnavailable: the database did not answer.
     """
-    found = _find(place)
+    found = find(place)
     if found.url is not None:
         return _open_database(found.url, found.options, picture_root=found.pictures)
-    path, folder = found.path, found.path if found.path.is_dir() else found.path.parent
-    named = path.is_file() and path.suffix != ".toml"
-    file = path if named else _products_file(folder, found.options.get("file"))
-    return _open_file(file, found.options, found.pictures)
+    return _open_file(products_file(found), found.options, found.pictures)
 
 
 def picture_root(place: Path | str) -> Path | None:
@@ -224,36 +206,7 @@ def picture_root(place: Path | str) -> Path | None:
     Raises:
         InvalidCatalogue: there is no such catalogue, or no such place.
     """
-    return _find(place).pictures
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    """What a catalogue's place says before anything is opened."""
-
-    path: Path
-    options: Mapping[str, Any]
-    pictures: Path | None
-    url: str | None = field(default=None, repr=False)
-
-
-def _find(place: Path | str) -> _Found:
-    if isinstance(place, str) and "://" in place:
-        return _Found(path=Path(), options={}, pictures=None, url=place)
-    path = Path(place)
-    if not path.exists():
-        raise InvalidCatalogue(
-            f"catalogue {str(path)!r} does not exist; give a folder with products{SUFFIXES[0]}"
-        )
-    folder = path if path.is_dir() else path.parent
-    options = _options(path if path.suffix == ".toml" else folder / "catalogue.toml")
-    pictures = folder / options.get("pictures", ".")
-    if not pictures.exists():
-        raise InvalidCatalogue(
-            f"catalogue.toml names pictures {str(pictures)!r}, which is not there; correct it"
-        )
-    url = options.get("url") if path.is_dir() or path.suffix == ".toml" else None
-    return _Found(path=path, options=options, pictures=pictures, url=url)
+    return find(place).pictures
 
 
 def _open_database(url: str, options: Mapping[str, Any], *, picture_root: Path | None) -> Catalogue:
@@ -295,43 +248,6 @@ def _open_file(file: Path, options: Mapping[str, Any], pictures: Path | None) ->
         picture_root=pictures,
         changed_at=source.written_at(),
         remarks=tuple(remarks),
-    )
-
-
-def _options(toml: Path) -> dict[str, Any]:
-    if not toml.exists():
-        return {}
-    try:
-        options = tomllib.loads(toml.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidCatalogue(f"{toml} cannot be read: {error}; correct it") from error
-    for key, value in options.items():
-        if key not in _TOML_KEYS:
-            raise InvalidCatalogue(
-                f"{toml} has {key!r}, which is no setting; there are: {', '.join(_TOML_KEYS)}"
-            )
-        if not isinstance(value, _TOML_KEYS[key]):
-            raise InvalidCatalogue(f"{toml}: {key} is {value!r}, must be a {_TOML_KEYS[key].__name__}")
-    return options
-
-
-def _products_file(folder: Path, named: str | None) -> Path:
-    if named is not None:
-        if not (folder / named).is_file():
-            raise InvalidCatalogue(
-                f"catalogue.toml names file {named!r}, which is not in {folder}; correct it"
-            )
-        return folder / named
-    for suffix in SUFFIXES:
-        if (folder / f"products{suffix}").is_file():
-            return folder / f"products{suffix}"
-    others = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
-    if len(others) == 1:
-        return others[0]
-    there = f", only {', '.join(file.name for file in others)}" if others else " and no other such file"
-    raise InvalidCatalogue(
-        f"{folder} has no products{'/'.join(SUFFIXES)}{there}; "
-        'name the file in catalogue.toml: file = "..." or give its path'
     )
 
 
