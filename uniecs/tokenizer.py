@@ -9,6 +9,8 @@ and drops nothing but white space and punctuation.
 import re
 import unicodedata
 import zlib
+from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,9 @@ MAX_CHARACTERS = 4_096
 MAX_WORD = 16
 MAX_GRAMS = 2 * MAX_WORD
 PADDING = 0
+
+# About 6 MB of them. Of the words of 2,000 real titles 87% had been read before.
+KEPT_WORDS = 8_192
 
 # A line of at most so many words after the title's is a brand, a shelf or an attribute, not a description.
 ENTITY_WORDS = 4
@@ -47,12 +52,13 @@ def tokenize(text: str, *, max_tokens: int) -> list[str]:
     return pieces[:max_tokens]
 
 
-def word_ids(word: str, *, rows: int) -> list[int]:
+@lru_cache(maxsize=KEPT_WORDS)
+def word_ids(word: str, *, rows: int) -> tuple[int, ...]:
     """Return the table rows of a word: itself, then its 3-grams and 4-grams; never row 0."""
     marked = f"<{word}>"
     grams = [marked] + [marked[at : at + size] for size in (3, 4) for at in range(len(marked) - size + 1)]
     unique = dict.fromkeys(grams)  # in order; a three-letter mark is its own 3-gram
-    return [1 + zlib.crc32(gram.encode("utf-8", "surrogatepass")) % (rows - 1) for gram in unique]
+    return tuple(1 + zlib.crc32(gram.encode("utf-8", "surrogatepass")) % (rows - 1) for gram in unique)
 
 
 def text_ids(text: str, *, rows: int, max_tokens: int) -> Ids:
@@ -66,15 +72,15 @@ def entity_ids(text: str, *, rows: int, max_tokens: int) -> Ids:
     >>> (entity_ids("Red mug\nWrenfold\nKitchen", rows=99, max_tokens=8) == 99).any(axis=1).tolist()
     [False, False, True, True]
     """
-    words: list[list[int]] = []
+    words: list[tuple[int, ...]] = []
     for at, line in enumerate(text[:MAX_CHARACTERS].splitlines()):
         own = tokenize(line, max_tokens=max_tokens)
-        mark = [rows] if at and len(own) <= ENTITY_WORDS else []
+        mark = (rows,) if at and len(own) <= ENTITY_WORDS else ()
         words += [word_ids(word, rows=rows) + mark for word in own]
     return _table(words[:max_tokens])
 
 
-def _table(words: list[list[int]]) -> Ids:
+def _table(words: Sequence[tuple[int, ...]]) -> Ids:
     if not words:
         return np.full((1, 1), PADDING, dtype=np.int64)
     ids = np.full((len(words), max(map(len, words))), PADDING, dtype=np.int64)
