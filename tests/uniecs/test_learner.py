@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +12,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from uniecs.config import LossConfig, ModelConfig, Recipe  # noqa: E402 - after the skip
+from demo.processes import free_port  # noqa: E402 - after the skip
+from uniecs.config import LossConfig, ModelConfig, Recipe  # noqa: E402
 from uniecs.errors import InvalidConfig, TrainingStopped  # noqa: E402
 from uniecs.learner import Learner  # noqa: E402
 from uniecs.pairs import PairTable  # noqa: E402
@@ -141,13 +141,10 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path, tiny: ModelConfig) 
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "worker.py").write_text(WORKER)
     shape = json.dumps(replace(tiny, dropout=0.0).as_json())
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     together = {
         "WORLD_SIZE": "2",
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        "MASTER_PORT": str(free_port()),
         "GLOO_SOCKET_IFNAME": "lo",
     }
     runs = [
