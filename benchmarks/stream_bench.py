@@ -23,7 +23,8 @@ from demo.stack import start_milvus_lite
 from product_index.encoder import Content, Encoder, Vectors
 from product_index.pictures import NoPictures
 from product_index.product import Product, ProductChange
-from product_index.refresh import Receipt, apply_changes
+from product_index.receipt import Receipt
+from product_index.refresh import apply_changes
 from product_index.vector_store import VectorStore
 from streaming.build import group_lag
 from streaming.change_log import Outgoing

@@ -36,7 +36,8 @@ from product_index.encoder import HashEncoder
 from product_index.milvus import MilvusVectorDatabase
 from product_index.milvus_rows import FINGERPRINT_FIELDS, KEPT_FIELDS, ROW_FIELDS, TYPES, quoted
 from product_index.product import ProductChange
-from product_index.refresh import ASKED_AT_ONCE, PAGE_PRODUCTS, PAGE_WHOLE_ROWS, Receipt
+from product_index.receipt import Receipt
+from product_index.refresh import ASKED_AT_ONCE, PAGE_PRODUCTS, PAGE_WHOLE_ROWS
 from product_index.vector_store import VectorStore
 
 # A client that only writes is asked in each of these; the fastest counts against us.

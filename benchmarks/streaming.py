@@ -39,7 +39,7 @@ from product_index.encoder import Content, HashEncoder
 from product_index.in_memory import InMemoryVectorDatabase
 from product_index.milvus import MilvusVectorDatabase
 from product_index.product import ProductChange
-from product_index.refresh import Receipt
+from product_index.receipt import Receipt
 from product_index.uniecs_encoder import UniecsEncoder
 
 PARTS = ("embed", "large", "prices", "scale", "fresh", "retail")

@@ -18,7 +18,8 @@ embedding        the one path from products to vectors, for batch and stream ali
 vector_store     the role of the database, its rows and hits
 in_memory        a dictionary in that role, for tests
 milvus           Milvus in that role (with milvus_address, milvus_rows, write_lock)
-refresh          ask, decide, act: which changes need what
+refresh          ask, decide, act: brings the index up to changes
+needs            decided there: what each change asks (by its standing), its row, the receipt
 rebuild          a whole new collection beside the one that is served (with shards)
 canary, publish  it is checked, then the alias moves
 catch_up         what changes meanwhile is in it when it is served

@@ -24,7 +24,8 @@ from .pictures import Pictures
 from .product import ProductChange
 from .publish import Switch, switch
 from .rebuild import Plan
-from .refresh import apply_changes, coalesce, is_news
+from .refresh import apply_changes
+from .standing import coalesce, is_news
 from .vector_store import VectorDatabase, VectorStore
 
 log = structlog.get_logger()

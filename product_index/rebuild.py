@@ -27,9 +27,9 @@ from .catalog import Catalogue, Report
 from .embedding import check_same_space, look_and_embed, spec_of
 from .encoder import Encoder
 from .errors import InvalidCatalogue
+from .index_rows import new_row
 from .pictures import Pictures
 from .publish import collection_name, old_builds
-from .refresh import new_row
 from .shards import read_changes, read_rows, write_changes, write_rows
 from .vector_store import CollectionSpec, VectorDatabase, VectorStore
 from .write_behind import WriteBehind

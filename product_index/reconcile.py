@@ -15,7 +15,7 @@ from .catalog import PAGE_SIZE, Catalogue, Report
 from .content import scalar_hash, text_hash, text_seen
 from .errors import InvalidCatalogue
 from .product import ProductChange
-from .refresh import is_news
+from .standing import is_news
 from .vector_store import CollectionSpec, Fingerprint, VectorStore
 
 log = structlog.get_logger()

@@ -51,6 +51,19 @@ def fold(changes: Sequence[ProductChange], known: Mapping[str, Fingerprint]) -> 
     return standings
 
 
+def coalesce(changes: Sequence[ProductChange]) -> list[ProductChange]:
+    """Keep the latest change per product; among equals the later in the sequence."""
+    if len({change.product_id for change in changes}) == len(changes):
+        return list(changes)
+    held = fold(changes, {}).values()
+    return [one.change for one in held if one.change is not None]
+
+
+def is_news(change: ProductChange, known: Fingerprint | None) -> bool:
+    """Whether the change is newer than what is stored, or may bring a picture that was missing."""
+    return known is None or follows(change, standing_of(known))
+
+
 def follows(change: ProductChange, held: Standing) -> bool:
     """Whether the change is newer, or of the same version and may bring a picture that was missing."""
     if change.version is None:

@@ -1,7 +1,7 @@
 """Messages into batches: closed by number, by bytes or by deadline, whichever is first.
 
 Pure: no clock, no I/O. A batch knows the offsets to acknowledge once it is done.
-Which change of a product wins is decided in `product_index.refresh`.
+Which change of a product wins is decided in `product_index.standing`.
 """
 
 from collections.abc import Mapping, Sequence

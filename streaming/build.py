@@ -18,7 +18,8 @@ from product_index.encoder import Encoder
 from product_index.errors import Retryable, UnknownCollection
 from product_index.pictures import Pictures
 from product_index.product import ProductChange
-from product_index.refresh import Receipt, apply_changes
+from product_index.receipt import Receipt
+from product_index.refresh import apply_changes
 from product_index.settings import read_settings as read_index_settings
 from product_index.vector_store import VectorDatabase, VectorStore
 

@@ -28,7 +28,8 @@ import structlog
 
 from product_index.errors import Invalid, Unembeddable
 from product_index.product import ProductChange
-from product_index.refresh import Receipt, coalesce, joined
+from product_index.receipt import Receipt, joined
+from product_index.standing import coalesce
 
 from .batching import Batch, Batcher, Stride, Worked
 from .change_log import ChangeLog, Message, MessageSink, Offsets, Outgoing

@@ -14,7 +14,8 @@ from product_index.pictures import Pictures
 from product_index.product import ProductChange
 from product_index.publish import switch
 from product_index.rebuild import begin, embed_shard, load_shards
-from product_index.refresh import Receipt, apply_changes
+from product_index.receipt import Receipt
+from product_index.refresh import apply_changes
 from product_index.vector_store import VectorDatabase, VectorStore
 from streaming.batching import Worked
 from streaming.build import FollowAlias

@@ -14,7 +14,9 @@ from product_index.errors import EncoderUnavailable, ModelMismatch, StoreUnavail
 from product_index.in_memory import InMemoryVectorStore
 from product_index.pictures import NoPictures
 from product_index.product import ProductChange
-from product_index.refresh import Receipt, apply_changes, coalesce, refresh_page
+from product_index.receipt import Receipt
+from product_index.refresh import apply_changes, refresh_page
+from product_index.standing import coalesce
 from product_index.vector_store import Fingerprint, ProductVector, VectorDatabase, VectorStore
 from tests.product_index.rows import NOON, SPEC, change, removal
 

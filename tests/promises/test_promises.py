@@ -29,7 +29,8 @@ from product_index.errors import StoreUnavailable
 from product_index.in_memory import InMemoryVectorDatabase
 from product_index.pictures import NoPictures
 from product_index.product import Product, ProductChange
-from product_index.refresh import Receipt, apply_changes, refresh_page
+from product_index.receipt import Receipt
+from product_index.refresh import apply_changes, refresh_page
 from product_index.uniecs_encoder import UniecsEncoder
 from product_index.vector_store import Hit, VectorStore
 from recall_plugin.plugin import RecallPlugin
@@ -341,7 +342,7 @@ def _log(topics: InMemoryTopics, exposure: Exposure, outcome: Outcome | None) ->
 
 
 def _hang(release: Any, _request: ChannelRequest) -> ChannelAnswer:
-    release.wait(30)
+    release.wait(300)
     return found("too-late")
 
 

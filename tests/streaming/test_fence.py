@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from product_index.product import ProductChange
-from product_index.refresh import Receipt, apply_changes
+from product_index.receipt import Receipt
+from product_index.refresh import apply_changes
 from streaming.change_log import ChangeLog, Outgoing
 from streaming.dead_letters import SUFFIX
 from streaming.kafka import KafkaChangeLog, KafkaMessageSink, ensure_topics

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from product_index.product import ProductChange
-from product_index.refresh import Receipt
+from product_index.receipt import Receipt
 from streaming.change_log import Message, Outgoing
 from streaming.dead_letters import CUT, SUFFIX
 from streaming.events import MAX_VALUE_BYTES

@@ -15,7 +15,7 @@ from kafka.admin import NewPartitions
 from experiments.events.kafka_log import KafkaEventLog
 from product_index.errors import StoreUnavailable
 from product_index.product import ProductChange
-from product_index.refresh import Receipt
+from product_index.receipt import Receipt
 from streaming.archive import Archiver
 from streaming.archive_source import Kind
 from streaming.archive_topics import TopicEvents

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from product_index.product import ProductChange
-from product_index.refresh import Receipt
+from product_index.receipt import Receipt
 from streaming.change_log import Partition
 from streaming.in_memory import InMemoryChangeLog, InMemoryTopics
 

@@ -7,7 +7,7 @@ import pytest
 
 from product_index.errors import InvalidProduct, ModelMismatch, PictureUnavailable, StoreUnavailable
 from product_index.product import ProductChange
-from product_index.refresh import Receipt
+from product_index.receipt import Receipt
 from streaming.change_log import Outgoing, Partition
 from streaming.dead_letters import SUFFIX
 from streaming.errors import LogUnavailable
