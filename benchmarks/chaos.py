@@ -40,7 +40,7 @@ from streaming.kafka import KafkaMessageSink, ensure_topics
 
 TOPIC, ALIAS, GROUP = "product-changes", "products", "chaos"
 PARTITIONS = 4
-SETTLE_TIMEOUT_S, SESSION_S = 180.0, 6
+SETTLE_TIMEOUT_S, SESSION_S = 600.0, 6
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 WORDS = ("red", "blue", "green", "mug", "cup", "lamp", "oak", "steel", "wool", "small", "large")
 
@@ -104,7 +104,7 @@ class Land:
         self.truth = Truth(products=products, seed=seed)
         self.counts: Counter[str] = Counter()
         self._folder = folder
-        self._milvus_port = 0  # chosen at its first start: until then another may take it
+        self._milvus_port = free_port()
         self._milvus: Server | Process | None = None
         self._consumers: dict[str, Process] = {}
         self.broker = LocalBroker(folder / "kafka")
@@ -129,7 +129,6 @@ class Land:
 
     def start_milvus(self) -> None:
         """Start the vector database, on the data it had."""
-        self._milvus_port = self._milvus_port or free_port()
         if self._real_milvus:
             from tests.product_index.real_milvus import start_real_milvus
 
@@ -163,7 +162,7 @@ class Land:
         """End a consumer with -9."""
         process = self._consumers.pop(name)
         os.killpg(process.pid, signal.SIGKILL)  # it leads a session of its own
-        process.wait(timeout_s=10.0)
+        process.wait(timeout_s=SETTLE_TIMEOUT_S)
 
     def freeze(self, name: str) -> None:
         """It neither works nor tells the group that it lives."""

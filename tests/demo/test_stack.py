@@ -355,7 +355,7 @@ def test_a_milvus_folder_can_be_served_and_then_opened_embedded(tmp_path: Path) 
     folder = tmp_path / "index.db"
 
     def put(uri: str, product_id: str) -> int:
-        database = MilvusVectorDatabase(uri)
+        database = MilvusVectorDatabase(uri, timeout_s=120)
         try:
             if "mugs" not in database.names():
                 database.create("mugs", spec_of(encoder))

@@ -98,7 +98,7 @@ def parts(request: pytest.FixtureRequest, unique_name: Callable[[str], str]) -> 
             ensure_topics(connection, [full, full + SUFFIX], partitions=2)
             return full
 
-        database = MilvusVectorDatabase(uri)
+        database = MilvusVectorDatabase(uri, timeout_s=120)
         closing.callback(database.close)
         sink = KafkaMessageSink(connection)
         closing.callback(sink.close)

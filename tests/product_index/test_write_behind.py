@@ -43,7 +43,7 @@ def test_one_is_begun_only_when_the_one_before_is_done() -> None:
 
     def work() -> None:
         at_work.append("begun")
-        assert let_go.wait(30)
+        assert let_go.wait(300)
         at_work.append("done")
 
     with WriteBehind() as write:
@@ -87,7 +87,7 @@ def test_a_page_is_written_while_the_next_one_is_embedded() -> None:
 
     class Slow(InMemoryVectorStore):
         def upsert(self, rows: Sequence[ProductVector]) -> None:
-            assert embedding_goes_on.wait(30)
+            assert embedding_goes_on.wait(300)
             super().upsert(rows)
             log.append(f"wrote {len(rows)}")
 

@@ -38,6 +38,7 @@ def environment(
     """What a host sets: an address, a model, an alias."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MILVUS_URI", milvus_lite_server)
+    monkeypatch.setenv("MILVUS_TIMEOUT_S", "120")
     monkeypatch.setenv("UNIECS_MODEL", "hash")
     monkeypatch.setenv("PRODUCT_ALIAS", unique_name("recall").replace("-", "_"))
     monkeypatch.setenv("RECALL_BUDGET_MS", "60000")

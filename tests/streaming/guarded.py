@@ -9,13 +9,13 @@ import pytest
 
 from benchmarks.local_broker import LocalBroker
 from demo.kafka_broker import server_properties
-from streaming.build import group_lag
 from streaming.change_log import Outgoing
 from streaming.errors import StreamingError
-from streaming.kafka import KafkaChangeLog, KafkaMessageSink, ensure_topics
+from streaming.kafka import KafkaMessageSink, ensure_topics
 from streaming.settings import Settings
 
 from .making import change_json
+from .members import behind, joined
 from .test_programs import Programs
 
 
@@ -48,7 +48,7 @@ def guarded_broker(
         return asked + "\n".join((*names, *more)).replace("{listener}", listener) + "\n"
 
     started = LocalBroker(folder, properties=properties, format_=format_)
-    connection = {**trusted(started).connection(), "bootstrap_timeout_ms": 2_000}
+    connection = {**trusted(started).connection(), "bootstrap_timeout_ms": 30_000}
 
     def answers() -> bool:
         try:
@@ -70,13 +70,13 @@ def every_client_goes_round(settings: Settings, topic: str) -> None:
     ensure_topics(connection, [topic], partitions=1)
     with closing(KafkaMessageSink(connection)) as sink:
         sink.send([Outgoing(topic=topic, key=b"mug-1", value=change_json())])
-    with closing(KafkaChangeLog(connection, [topic], group="g", session_timeout_s=6.0)) as changes:
+    with closing(joined(connection, topic)) as changes:
         found = []
         while not found:
             found = changes.poll(timeout_s=1.0, max_messages=1)
         changes.commit({found[0].source: 1})
 
-    assert [0] == [one.behind for one in group_lag(connection, [topic], group="g")]
+    assert 0 == behind(connection, topic)
 
 
 def a_program_never_says(secret: str, folder: Path, environment: dict[str, str]) -> None:

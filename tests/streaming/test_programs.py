@@ -98,7 +98,8 @@ def programs(tmp_path: Path, kafka_bootstrap: str, unique_name: Callable[[str], 
         OUTCOMES_TOPIC=unique_name("outcomes"),
         CONSUMER_GROUP=unique_name("index"),
         ARCHIVE_GROUP=unique_name("archive"),
-        CONSUMER_SESSION_TIMEOUT_S="6",
+        CONSUMER_SESSION_TIMEOUT_S="6",  # so long the next one waits for what a killed one had
+        MILVUS_TIMEOUT_S="120",
         TOPIC_PARTITIONS="2",
         EXPERIMENT_LOGS=str(tmp_path / "archive"),
         UNIECS_MODEL="hash",
@@ -116,7 +117,7 @@ def test_a_consumer_that_is_killed_leaves_the_index_as_if_it_had_not_been(
 
     alias = unique_name("products").replace("-", "_")
     programs.environment |= {"MILVUS_URI": milvus_lite_server, "PRODUCT_ALIAS": alias}
-    database = MilvusVectorDatabase(milvus_lite_server)
+    database = MilvusVectorDatabase(milvus_lite_server, timeout_s=120)
     store = database.create(f"{alias}_green", spec_of(HashEncoder()))
     database.switch(alias, f"{alias}_green")
     ids = [f"p-{number}" for number in range(120)]
@@ -141,6 +142,7 @@ def test_a_consumer_that_is_killed_leaves_the_index_as_if_it_had_not_been(
     programs.run("publish", "-", told=b"\n".join([*second, *priced, *removed]))
     programs.run("publish", "-", "--as-is", told=b"\n".join([*stale, b'{"product_id": "p-1"}']))
     arguments = ("consume", "--freshness-log", "freshness.jsonl", "--metrics-port", "0")
+    programs.environment["CONSUMER_SESSION_TIMEOUT_S"] = "60"  # it may stand still, and still does each once
     with programs.started(*arguments) as told_to_stop:
         programs.wait_for(lambda: behind() == 0)
         (port,) = set(re.findall(r"http://127\.0\.0\.1:(\d+)/metrics", (programs.folder / "log").read_text()))
