@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from .patience import PATIENT
+
 ROOT = Path(__file__).parents[2]
 
 READ_DAGS = """
@@ -56,10 +58,11 @@ def read_dags(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     home = tmp_path_factory.mktemp("airflow")
     environment = {
         **os.environ,
+        **PATIENT,
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=60",
     }
     answer = home / "dags.json"
     done = subprocess.run(

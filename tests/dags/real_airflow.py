@@ -21,6 +21,8 @@ from typing import Any
 
 from demo.processes import Process, free_port, log_end, port_answers, start_process, wait_until
 
+from .patience import PATIENT
+
 ROOT = Path(__file__).parents[2]
 _DONE = ("success", "failed")
 # Airflow calls the process of a task by this and its id.
@@ -153,7 +155,9 @@ def start_airflow(
         (folder / f"{name}.py").symlink_to(ROOT / "dags" / f"{name}.py")
     port = free_port()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-    environment = kept | {
+    environment = {
+        **kept,
+        **PATIENT,
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(folder),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -166,9 +170,8 @@ def start_airflow(
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
-        # On a busy machine a second is not much: neither for SQLite's lock nor for an answer to a task.
+        # On a busy machine five seconds are not much for SQLite's lock.
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=60",
-        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         "PYTHONPATH": str(ROOT),
         **settings,

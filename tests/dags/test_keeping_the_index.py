@@ -18,6 +18,8 @@ from product_index.pictures import NoPictures
 from product_index.refresh import apply_changes
 from tests.product_index.rows import NOON, change, removal
 
+from .patience import PATIENT
+
 pytestmark = pytest.mark.airflow
 
 ROOT = Path(__file__).parents[2]
@@ -73,10 +75,11 @@ def environment(tmp_path: Path, kafka_bootstrap: str, unique_name: Callable[[str
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     return {
         **kept,
+        **PATIENT,
         "AIRFLOW_HOME": str(tmp_path / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path / 'airflow' / 'airflow.db'}",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path / 'airflow' / 'airflow.db'}?timeout=60",
         "AIRFLOW__API_AUTH__JWT_SECRET": "x" * 64,
         "MILVUS_URI": str(tmp_path / "index.db"),
         "UNIECS_MODEL": "hash",

@@ -40,11 +40,12 @@ def webhook() -> Iterator[tuple[str, list[Any]]]:
 
 FAIL_TWICE = """
 import os, types
-from dags._manners import tell_of_failure
+from dags import _manners
+_manners._WEBHOOK_TIMEOUT_S = 600.0
 task = types.SimpleNamespace(dag_id="d", task_id="load", map_index=3, run_id="r", try_number=4)
 for path in ("/ear", "/deaf"):
     os.environ["FAILURE_WEBHOOK"] = os.environ["WEBHOOK"] + path
-    tell_of_failure({"task_instance": task, "exception": ValueError("disk\\n full")})
+    _manners.tell_of_failure({"task_instance": task, "exception": ValueError("disk\\n full")})
 """
 
 MAKE_POOLS = """

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from .patience import PATIENT
+
 pytestmark = pytest.mark.airflow
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +67,7 @@ def environment(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     return {
         **kept,
+        **PATIENT,
         "AIRFLOW_HOME": str(home / "airflow"),
         "MILVUS_URI": str(home / "index.db"),
         "UNIECS_MODEL": "hash",

@@ -11,6 +11,8 @@ import pytest
 from experiments.definition import load_experiments
 from tests.experiments.logs import shop, write_archive
 
+from .patience import PATIENT
+
 pytestmark = pytest.mark.airflow
 
 LOOK = """
@@ -31,7 +33,7 @@ print(json.dumps({
 def airflow(tmp_path: Path, *argv: str) -> "subprocess.CompletedProcess[str]":
     """Run Python with an Airflow of its own under `tmp_path`."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-    mine |= {"AIRFLOW_HOME": str(tmp_path / "airflow"), "REPORTS": str(tmp_path / "elsewhere")}
+    mine |= PATIENT | {"AIRFLOW_HOME": str(tmp_path / "airflow"), "REPORTS": str(tmp_path / "elsewhere")}
     return subprocess.run([sys.executable, *argv], env=mine, capture_output=True, text=True, check=False)
 
 

@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 
 from dags import _models
 
+from .patience import PATIENT
+
 ROOT = Path(__file__).parents[2]
 COLOURS = 24
 
@@ -89,6 +91,7 @@ def test_a_model_is_trained_judged_promoted_and_then_served(folder: Path) -> Non
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "KAFKA"))}
     environment = {
         **kept,
+        **PATIENT,
         "AIRFLOW_HOME": str(folder / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
