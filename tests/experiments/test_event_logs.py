@@ -290,7 +290,8 @@ def test_a_worker_that_was_forked_delivers_what_is_its_own(tmp_path: Path) -> No
         "events.exposed(exposure(0))\n"
         "for worker in (1, 2):\n"
         "    if os.fork() == 0:\n"
-        "        events.exposed(exposure(worker)); events.close(timeout_s=PATIENCE_S); os._exit(events.dropped)\n"
+        "        events.exposed(exposure(worker)); events.close(timeout_s=PATIENCE_S)\n"
+        "        os._exit(events.dropped)\n"
         "codes = [os.wait()[1] for _ in range(2)]\n"
         "events.close(timeout_s=PATIENCE_S); sys.exit(sum(codes) + events.dropped)\n"
     )
