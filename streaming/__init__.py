@@ -4,6 +4,8 @@ events        bytes on the topic to a ProductChange and back
 debezium      rows of a table to changes, by a mapping of columns
 batching      by size or deadline, the latest per product
 worker        poll -> decode -> batch -> apply -> commit, in this order
+applying      one change that cannot be used does not stop the others
+late_writes   what was perhaps written after our share was given away is put right
 patience      slow work and absent stores without losing the membership
 dead_letters  what cannot be read is set aside with its reason
 archive       exposures and outcomes to Parquet by day, of topics or JSON Lines; compaction joins small files

@@ -6,12 +6,14 @@ large to be kept whole is cut, says so, and lies whole where it was read.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
 import structlog
 
 from .change_log import Message, MessageSink, Offsets, Outgoing, TopicReader
+from .errors import Refused
 
 SUFFIX = ".dead"
 PREFIX = "dead."
@@ -60,6 +62,15 @@ def cut(letter: Outgoing) -> Outgoing:
         value=None if letter.value is None else value[:CUT_TO_BYTES],
         headers=(*ours, (CUT, told.encode())),
     )
+
+
+def write(dead: Sequence[Outgoing], sink: MessageSink) -> None:
+    """Write dead letters; where one is too large for the log, the beginning of each."""
+    try:
+        sink.send(dead)
+    except Refused as error:
+        log.warning("dead_letters_cut", reason=str(error))
+        sink.send([cut(letter) for letter in dead])
 
 
 def revive(message: Message) -> Outgoing:

@@ -39,6 +39,7 @@ class Patience:
     """Waits for answers as a member of the group.
 
     Args:
+        stop: asked while nobody answers.
         backoff_s: the first pause when something does not answer; it doubles.
         backoff_max_s: the longest pause.
         steady_s, sleep, chance: stop-watch, patience and jitter.
@@ -51,6 +52,7 @@ class Patience:
         self,
         changes: ChangeLog,
         *,
+        stop: Callable[[], bool],
         backoff_s: float,
         backoff_max_s: float,
         steady_s: Callable[[], float],
@@ -58,6 +60,7 @@ class Patience:
         chance: Random,
     ) -> None:
         self._changes = changes
+        self._stop = stop
         self._backoff_from_s = backoff_s
         self._backoff_max_s = backoff_max_s
         self._steady_s = steady_s
@@ -75,7 +78,7 @@ class Patience:
     ) -> None:
         self._beside.shutdown(wait=False, cancel_futures=True)
 
-    def until_answered(self, act: Callable[[], Answer], stop: Callable[[], bool]) -> Answer:
+    def until_answered(self, act: Callable[[], Answer]) -> Answer:
         """Act, and again with growing pauses for as long as nobody answers.
 
         Raises:
@@ -87,14 +90,14 @@ class Patience:
                 try:
                     return self._done_beside(act)
                 except WORTH_WAITING as error:
-                    if stop():
+                    if self._stop():
                         raise Stopped from error
                     pause_s = self._backoff_s(attempt)
                     log.warning(
                         "waiting", reason=str(error), attempt=attempt + 1, retry_in_s=round(pause_s, 2)
                     )
                     self._pause()
-                    self._wait_as_member(pause_s, stop)
+                    self._wait_as_member(pause_s)
                     attempt += 1
         finally:
             if self._paused:
@@ -126,8 +129,8 @@ class Patience:
         longest = min(self._backoff_max_s, self._backoff_from_s * 2.0 ** min(attempt, 20))
         return longest * (0.5 + self._chance.random() / 2)
 
-    def _wait_as_member(self, pause_s: float, stop: Callable[[], bool]) -> None:
+    def _wait_as_member(self, pause_s: float) -> None:
         until_s = self._steady_s() + pause_s
-        while not stop() and (left_s := until_s - self._steady_s()) > 0:
+        while not self._stop() and (left_s := until_s - self._steady_s()) > 0:
             self._heartbeat()
             self._sleep(min(HEARTBEAT_S, left_s))

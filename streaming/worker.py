@@ -18,25 +18,23 @@ The worker keeps nothing between batches. It knows neither Kafka nor Milvus.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
 
 import structlog
 
-from product_index.errors import Invalid, Unembeddable
 from product_index.product import ProductChange
-from product_index.receipt import Receipt, joined
-from product_index.standing import coalesce
 
+from .applying import Apply, Read, apply_all
 from .batching import Batch, Batcher, Stride, Worked
 from .change_log import ChangeLog, Message, MessageSink, Offsets, Outgoing
-from .dead_letters import cut, dead_letter
-from .errors import Evicted, LogUnavailable, OwnershipLost, Refused, Unreadable
+from .dead_letters import dead_letter, write
+from .errors import Evicted, LogUnavailable, OwnershipLost, Unreadable
 from .events import decode_change
 from .freshness import Arrival
+from .late_writes import make_good, out_of_touch
 from .patience import Patience, Stopped
 
 log = structlog.get_logger()
@@ -72,12 +70,6 @@ class Totals:
     by_class: Counter[str] = field(default_factory=Counter)
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    message: Message
-    change: ProductChange
-
-
 class _Watch:
     """How long each stage of a batch took."""
 
@@ -110,7 +102,7 @@ class Worker:
         *,
         changes: ChangeLog,
         sink: MessageSink,
-        apply: Callable[[Sequence[ProductChange]], Receipt],
+        apply: Apply,
         pace: Pace | None = None,
         read: Callable[[Message], ProductChange | None] = decode_change,
         worked: Callable[[Worked], None] = lambda _worked: None,
@@ -141,6 +133,7 @@ class Worker:
         totals = Totals()
         patience = Patience(
             self._changes,
+            stop=stop,
             backoff_s=self._pace.backoff_s,
             backoff_max_s=self._pace.backoff_max_s,
             steady_s=self._steady_s,
@@ -163,7 +156,7 @@ class Worker:
                 began_s = self._steady_s()
                 patience.ahead = stride.size
                 try:
-                    self._work_off(batch, patience, stop, totals)
+                    self._work_off(batch, patience, totals)
                 except Stopped:
                     log.warning("stopped_unacknowledged", messages=len(batch.messages))
                     break
@@ -188,7 +181,7 @@ class Worker:
                 break
         return batcher.take()
 
-    def _work_off(self, batch: Batch, patience: Patience, stop: Callable[[], bool], totals: Totals) -> None:
+    def _work_off(self, batch: Batch, patience: Patience, totals: Totals) -> None:
         watch = _Watch(self._steady_s)
         while True:
             batch = self._still_ours(batch)
@@ -196,26 +189,26 @@ class Worker:
             read, skipped, dead = self._decode(batch.messages)
             watch.lap("decode")
             try:
-                receipts, outcomes, unembeddable = self._apply_all(read, patience, stop)
+                applied = apply_all(read, self._applying(patience))
                 break
             except OwnershipLost as error:  # before a write, or in the very act
                 gone = [one for one in read if not self._changes.owns(one.message.source)]
-                self._make_good(gone, str(error), patience, stop)
+                self._make_good(gone, str(error), patience)
             except Stopped:
-                if reason := self._out_of_touch():
-                    self._make_good(read, reason, patience, stop)
+                if reason := out_of_touch(self._changes):
+                    self._make_good(read, reason, patience)
                 raise
         searchable_at = self._now()
         watch.lap("apply")
-        dead += unembeddable
+        dead += [self._set_aside(one, stage="embed", reason=reason) for one, reason in applied.unusable]
         if dead:
-            patience.until_answered(lambda: self._send(dead), stop)
+            patience.until_answered(lambda: write(dead, self._sink))
             watch.lap("set_aside")
-        acknowledged = self._acknowledge(batch.offsets, read, patience, stop)  # only now
+        acknowledged = self._acknowledge(batch.offsets, read, patience)  # only now
         watch.lap("commit")
         arrivals = [
             Arrival.of(message, change, outcome=outcome, searchable_at=searchable_at)
-            for message, change, outcome in _by_message(batch, read, skipped, outcomes)
+            for message, change, outcome in _by_message(batch, read, skipped, applied.outcomes)
         ]
         by_class = Counter(arrival.outcome for arrival in arrivals)
         self._arrived(arrivals)
@@ -230,10 +223,10 @@ class Worker:
             messages=len(batch.messages),
             dead=len(dead),
             **by_class,
-            picture_notes=[note for receipt in receipts for note in receipt.notes][:5],
+            picture_notes=[note for receipt in applied.receipts for note in receipt.notes][:5],
             freshest_ms=min((arrival.freshness_ms for arrival in arrivals), default=None),
             oldest_ms=max((arrival.freshness_ms for arrival in arrivals), default=None),
-            apply_ms=sum(receipt.took_ms for receipt in receipts),
+            apply_ms=sum(receipt.took_ms for receipt in applied.receipts),
             took_ms=int(sum(watch.laps_s.values()) * 1000),
         )
 
@@ -245,51 +238,25 @@ class Worker:
         log.info("left_to_new_owner", messages=len(batch.messages) - len(kept))
         return Batch(kept)
 
-    def _make_good(
-        self, read: Sequence[_Read], reason: str, patience: Patience, stop: Callable[[], bool]
-    ) -> None:
-        """Where we may have written after the group gave our share away, put right what we wrote over.
+    def _applying(self, patience: Patience) -> Apply:
+        """The call that was given, until it is answered."""
+        return lambda changes: patience.until_answered(lambda: self._apply(changes))
 
-        A process that is frozen between the check and the write wakes up and writes.
-        The new owner may have written newer rows by then: what the log says of
-        these products since our batch is applied again, through the same gate, until
-        it says nothing new. Whoever writes meanwhile reads the same log to its end.
-        """
-        self._changes.hold(())
-        ours = {one.change.product_id for one in read}
-        log.warning("perhaps_written_late", reason=reason, products=len(ours))
-        first = {one.message.source: one.message.offset for one in reversed(read)}
-        done = 0
-        while True:
-            later = patience.until_answered(lambda: self._said_since(first, ours), stop)
-            if len(later) == done:
-                return
-            done = len(later)
-            self._apply_or_bisect(later, patience, stop)
+    def _make_good(self, late: Sequence[Read], reason: str, patience: Patience) -> None:
+        make_good(
+            late,
+            reason,
+            changes=self._changes,
+            read=self._read,
+            apply=self._applying(patience),
+            patience=patience,
+        )
 
-    def _out_of_touch(self) -> str:
-        try:
-            self._changes.check()
-        except (OwnershipLost, LogUnavailable) as error:
-            return str(error)
-        return ""
-
-    def _said_since(self, offsets: Offsets, product_ids: Collection[str]) -> list[ProductChange]:
-        found = []
-        for message in (one for page in self._changes.since(offsets) for one in page):
-            with suppress(Unreadable):
-                change = self._read(message)
-                if change is not None and change.product_id in product_ids:
-                    found.append(change)
-        return found
-
-    def _acknowledge(
-        self, offsets: Offsets, read: Sequence[_Read], patience: Patience, stop: Callable[[], bool]
-    ) -> Offsets:
+    def _acknowledge(self, offsets: Offsets, read: Sequence[Read], patience: Patience) -> Offsets:
         try:
             self._changes.commit(offsets)
         except Evicted as error:  # the broker's word: when we wrote, the share may have been another's
-            self._make_good(read, str(error), patience, stop)
+            self._make_good(read, str(error), patience)
             return {}
         except (OwnershipLost, LogUnavailable) as error:
             # What was done is harmless to do again: by the new owner, or with the next batch.
@@ -297,15 +264,7 @@ class Worker:
             return {}
         return offsets
 
-    def _send(self, dead: Sequence[Outgoing]) -> None:
-        """Write dead letters; where one is too large for the log, the beginning of each."""
-        try:
-            self._sink.send(dead)
-        except Refused as error:
-            log.warning("dead_letters_cut", reason=str(error))
-            self._sink.send([cut(letter) for letter in dead])
-
-    def _decode(self, messages: Sequence[Message]) -> tuple[list[_Read], list[Message], list[Outgoing]]:
+    def _decode(self, messages: Sequence[Message]) -> tuple[list[Read], list[Message], list[Outgoing]]:
         read, skipped, dead = [], [], []
         for message in messages:
             try:
@@ -316,52 +275,8 @@ class Worker:
             if change is None:
                 skipped.append(message)
             else:
-                read.append(_Read(message, change))
+                read.append(Read(message, change))
         return read, skipped, dead
-
-    def _apply_all(
-        self, read: Sequence[_Read], patience: Patience, stop: Callable[[], bool]
-    ) -> tuple[list[Receipt], dict[int, str], list[Outgoing]]:
-        """Apply; where the latest change of a product is unusable, the one before it counts.
-
-        Returns the receipts, the outcome of each change that counted (by its
-        identity), and the dead letters.
-        """
-        receipts: list[Receipt] = []
-        outcomes: dict[int, str] = {}
-        dead: list[Outgoing] = []
-        left = list(read)
-        while left:
-            latest = {id(change) for change in coalesce([one.change for one in left])}
-            receipt = self._apply_or_bisect([one.change for one in left], patience, stop)
-            receipts.append(receipt)
-            reasons = dict(receipt.failed)
-            for one in left:
-                if id(one.change) not in latest:
-                    continue
-                product_id = one.change.product_id
-                outcomes[id(one.change)] = receipt.outcomes.get(product_id, "failed")
-                if product_id in reasons:
-                    dead.append(self._set_aside(one.message, stage="embed", reason=reasons[product_id]))
-            left = [one for one in left if one.change.product_id in reasons and id(one.change) not in latest]
-        return receipts, outcomes, dead
-
-    def _apply_or_bisect(
-        self, changes: Sequence[ProductChange], patience: Patience, stop: Callable[[], bool]
-    ) -> Receipt:
-        """Apply; if one change spoils the whole call, halve until it stands alone."""
-        try:
-            return patience.until_answered(lambda: self._apply(changes), stop)
-        except (Invalid, Unembeddable) as error:
-            ids = list(dict.fromkeys(change.product_id for change in changes))
-            if len(ids) == 1:
-                return Receipt(failed=((ids[0], str(error)),), outcomes={ids[0]: "failed"})
-            first = set(ids[: len(ids) // 2])
-            halves = (
-                [one for one in changes if one.product_id in first],
-                [one for one in changes if one.product_id not in first],
-            )
-            return joined([self._apply_or_bisect(half, patience, stop) for half in halves])
 
     def _set_aside(self, message: Message, *, stage: str, reason: str) -> Outgoing:
         log.warning(
@@ -376,7 +291,7 @@ class Worker:
 
 
 def _by_message(
-    batch: Batch, read: Sequence[_Read], skipped: Sequence[Message], outcomes: dict[int, str]
+    batch: Batch, read: Sequence[Read], skipped: Sequence[Message], outcomes: Mapping[int, str]
 ) -> list[tuple[Message, ProductChange | None, str]]:
     """What became of each message, in the order of the batch."""
     changes = {(one.message.source, one.message.offset): one.change for one in read}
