@@ -41,6 +41,12 @@ SHELF = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person waits five seconds for the channels; a test, on however busy a machine, for what comes."""
+    monkeypatch.setattr("recall_plugin.service.preview.PATIENCE_S", PATIENCE_MS / 1000)
+
+
 @pytest.fixture(scope="module")
 def channel() -> Says:
     by_kind = {"text": ("rug",), "image": ("lamp",), "both": ("blue-mug", "lamp")}
@@ -243,6 +249,7 @@ def test_it_fits_narrow_and_wide_light_and_dark(browser: Any, url: str, width: i
     """Nothing runs out of the window, and text can be told from its ground."""
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
     page.goto(f"{url}?q=mug")
     page.wait_for_selector("#with .card")
     page.wait_for_selector("#channels dl")

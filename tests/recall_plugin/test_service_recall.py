@@ -20,7 +20,7 @@ from experiments.overrides import Override, sign_override
 from product_index.vector_store import Filter
 from recall_plugin.channels import Channel
 from recall_plugin.query import ChannelRequest
-from tests.recall_plugin.doubles import UNTREATED, Hangs, Says, finds
+from tests.recall_plugin.doubles import PATIENCE_S, UNTREATED, Hangs, Says, finds
 from tests.recall_plugin.serving import ASKED, PACKAGED, client_of, picture, refusal
 
 
@@ -226,6 +226,7 @@ def test_an_image_is_fetched_from_where_the_shop_allows(
         host = f"127.0.0.1:{shop.server_port}"
         monkeypatch.setenv("PICTURE_WEB", "listed")
         monkeypatch.setenv("PICTURE_HOSTS", f"cdn.example, {host}")
+        monkeypatch.setattr("recall_plugin.service.images.FETCH_WITHIN_S", PATIENCE_S)
         with client_of(channel) as client:
             found = recall(client, text=None, image_url=f"http://{host}/photo.png")
             drawing = recall(client, image_url=f"http://{host}/drawing.svg")
