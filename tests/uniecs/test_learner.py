@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,18 +40,31 @@ def recipe(tiny: ModelConfig) -> Recipe:
     return Recipe(pairs=Path("pairs.jsonl"), batch=8, steps=4, warmup=0.0, threads=1, model=tiny)
 
 
+@pytest.fixture
+def double() -> Iterator[None]:
+    """What differs by rounding alone differs in the fifteenth place, on every processor."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
 def weights(learner: Learner) -> "torch.Tensor":
     return torch.cat([each.detach().flatten() for each in learner.model.parameters()])
 
 
+@pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("loss", [LossConfig(), LossConfig(objective="beyond_text", weighting="uncertainty")])
 def test_a_batch_in_parts_is_learned_as_the_whole_batch(
     recipe: Recipe, pairs: PairTable, loss: LossConfig
 ) -> None:
-    """Gradient caching: the same loss, and the same weights after the step, up to rounding."""
+    """Gradient caching: the same loss, and the same weights after the step.
+
+    But for the decay of weights that have no gradient here: alone none is none, in parts it is 0.
+    """
+    recipe = replace(recipe, modality_dropout=0.0, augmentation="none", loss=loss)
     learners = []
     for parts in (1, 4):
-        learners.append(Learner(replace(recipe, parts=parts, modality_dropout=0.0, loss=loss)))
+        learners.append(Learner(replace(recipe, parts=parts)))
         learners[-1].figures = learners[-1].step(pairs, 0)
     whole, cached = learners
 
@@ -113,11 +127,12 @@ from uniecs.crew import join_crew
 from uniecs.train import train
 
 torch.set_num_threads(1)
+torch.set_default_dtype(torch.float64)  # so that no rounding is seen
 crew = join_crew(os.environ, "cpu")
 folder = Path(sys.argv[1])
 model = ModelConfig(**json.loads(sys.argv[2]))
 recipe = Recipe(pairs=folder / "pairs.jsonl", batch=8, steps=3, warmup=0.0, threads=1, modality_dropout=0.0,
-                model=model, loss=LossConfig(weighting="uncertainty"))
+                augmentation="none", model=model, loss=LossConfig(weighting="uncertainty"))
 from uniecs.learner import Learner
 from uniecs.pairs import PairTable
 from uniecs.rows import read_pairs
