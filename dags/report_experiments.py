@@ -4,11 +4,16 @@ Tasks pass paths. The thinking is in `experiments.weekly`; this file says when.
 """
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from airflow.sdk import Asset, Param, dag, get_current_context, task
 from airflow.timetables.interval import CronDataIntervalTimetable
 
 from dags._manners import manners
+
+if TYPE_CHECKING:
+    from experiments.experiment import Experiment
+    from experiments.settings import Settings
 
 REPORT = Asset(name="experiment_report", uri="experiments://weekly-report")
 
@@ -21,7 +26,9 @@ REPORT = Asset(name="experiment_report", uri="experiments://weekly-report")
     tags=["experiments", "report"],
     default_args=manners(hours=0.5),
     params={
-        "experiment": Param("uniecs-recall", type="string", description="Which experiment."),
+        "experiment": Param(
+            None, type=["null", "string"], description="Which experiment; RECALL_EXPERIMENT if empty."
+        ),
         "logs": Param(
             None, type=["null", "string"], description="Archive of events; EXPERIMENT_LOGS if empty."
         ),
@@ -44,7 +51,6 @@ def report_experiments() -> None:
         from pathlib import Path
 
         from experiments import weekly
-        from experiments.definition import load_experiments
         from experiments.settings import Settings, last_complete_week_end, midnight
 
         settings = Settings()
@@ -55,7 +61,7 @@ def report_experiments() -> None:
         end = context.get("data_interval_end") or datetime.now(UTC)
         until = midnight(asked) if asked else last_complete_week_end(end)
         file = weekly.collect_aggregates(
-            load_experiments(settings.experiments)[params["experiment"]],
+            _chosen(settings),
             Path(params["logs"] or settings.experiment_logs),
             Path(params["output"] or settings.reports),
             until=until,
@@ -67,7 +73,6 @@ def report_experiments() -> None:
         """Pour the page; it appears whole or not at all."""
         from pathlib import Path
 
-        from experiments.definition import load_experiments
         from experiments.settings import Settings
         from experiments.signing import read_record
         from experiments.weekly import publish_report
@@ -76,12 +81,13 @@ def report_experiments() -> None:
         context = get_current_context()
         params = context["params"]
         truth = params["truth"] or settings.report_truth
+        experiment = _chosen(settings)
         result, written = publish_report(
-            load_experiments(settings.experiments)[params["experiment"]],
+            experiment,
             Path(aggregates),
             Path(params["output"] or settings.reports),
             truth=Path(truth) if truth else None,
-            record=read_record(params["experiment"], settings.experiments),
+            record=read_record(experiment.name, settings.experiments),
         )
         context["outlet_events"][REPORT].extra = {
             "page": str(written.page.resolve()),
@@ -90,6 +96,20 @@ def report_experiments() -> None:
         return str(written.page.resolve())
 
     write_report(collect_aggregates())
+
+
+def _chosen(settings: "Settings") -> "Experiment":
+    """The one that the run names, else the setting; what is not defined now will not be in a minute."""
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from experiments.definition import load_experiments
+    from experiments.errors import InvalidExperiment, UnknownExperiment
+
+    try:
+        named = get_current_context()["params"]["experiment"]
+        return load_experiments(settings.experiments)[named or settings.experiment]
+    except (InvalidExperiment, UnknownExperiment) as error:
+        raise AirflowFailException(str(error)) from error
 
 
 report_experiments()

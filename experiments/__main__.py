@@ -16,13 +16,15 @@ from .settings import Settings, midnight, week_end
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-Name = Annotated[str, typer.Option("--experiment", help="The experiment's name.")]
+Name = Annotated[str | None, typer.Option("--experiment", help="The experiment's name [RECALL_EXPERIMENT].")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, nothing else.")]
 
 
 @app.command()
 def report(
-    name: Annotated[str, typer.Argument(help="The experiment's name.")] = "uniecs-recall",
+    name: Annotated[
+        str | None, typer.Argument(help="The experiment's name [RECALL_EXPERIMENT].", show_default=False)
+    ] = None,
     *,
     logs: Annotated[Path | None, typer.Option(help="The archive of events [EXPERIMENT_LOGS].")] = None,
     output: Annotated[
@@ -44,7 +46,7 @@ def report(
     end = week_end(week) if week is not None else None if until is None else midnight(until)
     settings = Settings()
     folder = output or settings.reports
-    chosen = load_experiments(settings.experiments)[name]
+    chosen = load_experiments(settings.experiments)[name or settings.experiment]
     with Console(stderr=True).status("reading the logs"):
         aggregates = collect_aggregates(chosen, logs or settings.experiment_logs, folder, until=end)
         result, written = publish_report(
@@ -287,13 +289,15 @@ def check(as_json: Json = False) -> None:
 @app.command()
 def assign(
     unit: Annotated[str, typer.Argument(help="The unit's id.")],
-    experiment: Name = "uniecs-recall",
+    experiment: Name = None,
     as_json: Json = False,
 ) -> None:
     """Say which variant a unit gets now, and why."""
     from .assignment import assign as decide
 
-    decision = decide(load_experiments(Settings().experiments)[experiment], unit, now=datetime.now(UTC))
+    settings = Settings()
+    chosen = load_experiments(settings.experiments)[experiment or settings.experiment]
+    decision = decide(chosen, unit, now=datetime.now(UTC))
     if as_json:
         typer.echo(json.dumps({"unit": unit, "variant": decision.variant, "reason": decision.reason}))
         return
@@ -306,15 +310,15 @@ def override(
     secret: Annotated[
         str, typer.Option(envvar="RECALL_OVERRIDE_SECRET", help="What the shop signs overrides with.")
     ] = "",
-    experiment: Name = "uniecs-recall",
+    experiment: Name = None,
     unit: Annotated[str, typer.Option(help="Only for this unit; for whoever brings it without.")] = "",
     hours: Annotated[float, typer.Option(help="How long it holds.")] = 4.0,
 ) -> None:
     """Sign a tester's token; send it as the header X-Recall-Override. Such searches are never logged."""
     from .overrides import Override, read_override, sign_override
 
-    now = datetime.now(UTC)
-    defined = load_experiments(Settings().experiments)[experiment]
+    now, settings = datetime.now(UTC), Settings()
+    defined = load_experiments(settings.experiments)[experiment or settings.experiment]
     wanted = Override(
         experiment=defined.name, variant=variant, unit_id=unit, until=now + timedelta(hours=hours)
     )

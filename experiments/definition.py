@@ -93,7 +93,8 @@ class Experiments(Mapping[str, Experiment]):
         except KeyError:
             known = ", ".join(sorted(self._by_name)) or "none"
             raise UnknownExperiment(
-                f"no experiment {name!r}; defined here: {known}; EXPERIMENTS names another folder"
+                f"no experiment {name!r}; defined here: {known}; name one of these, "
+                "or let EXPERIMENTS name the folder that has it"
             ) from None
 
     def __contains__(self, name: object) -> bool:

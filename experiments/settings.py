@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .errors import InvalidData
@@ -12,6 +13,7 @@ class Settings(BaseSettings):
     """Where definitions and logs are, and where reports go.
 
     Attributes:
+        experiment: whose report or assignment is meant where none is named: the flag that decides.
         experiments: folder of definitions, *.toml; the packaged ones without.
         experiment_logs: the archive of events.
         reports: where reports are written.
@@ -20,6 +22,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
 
+    experiment: str = Field("uniecs-recall", validation_alias="RECALL_EXPERIMENT")
     experiments: Path | None = None
     experiment_logs: Path = Path(".demo/experiment-logs")
     reports: Path = Path(".demo/reports")

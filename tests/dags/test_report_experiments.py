@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import experiments
 from experiments.definition import load_experiments
 from tests.experiments.logs import shop, write_archive
 
@@ -27,6 +28,18 @@ print(json.dumps({
     "schedule": type(dag.timetable).__name__ + " " + dag.timetable.summary,
     "outlets": [asset.name for asset in dag.get_task("write_report").outlets],
 }))
+"""
+
+CHOSEN = """
+import dags.report_experiments as file
+from airflow.sdk.exceptions import AirflowFailException
+from experiments.settings import Settings
+for named in (None, "aa", "nobody"):
+    file.get_current_context = lambda: {"params": {"experiment": named}}
+    try:
+        print(file._chosen(Settings()).name)
+    except AirflowFailException as error:
+        print("not tried again:", error)
 """
 
 
@@ -52,6 +65,29 @@ def test_the_weekly_dag_scans_then_writes_and_is_light_to_parse(tmp_path: Path) 
         "schedule": "CronDataIntervalTimetable 0 6 * * 1",
         "outlets": ["experiment_report"],
     } == json.loads(found.stdout.splitlines()[-1])
+
+
+def test_the_report_is_of_the_experiment_that_decides_where_the_run_names_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shop with an experiment of its own has no other defined, and what is not defined is not tried again."""
+    packaged = (Path(experiments.__file__).parent / "definitions" / "uniecs-recall.toml").read_text("utf-8")
+    for name in ("ours", "aa"):
+        text = packaged.replace('name = "uniecs-recall"', f'name = "{name}"')
+        text = text.replace('name = "recall"', f'name = "{name}"')  # a layer of its own
+        (tmp_path / f"{name}.toml").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("EXPERIMENTS", str(tmp_path))
+    monkeypatch.setenv("RECALL_EXPERIMENT", "ours")
+
+    found = airflow(tmp_path, "-W", "ignore", "-c", CHOSEN)
+
+    assert 0 == found.returncode, found.stderr
+    assert [
+        "ours",
+        "aa",
+        "not tried again: no experiment 'nobody'; defined here: aa, ours; name one of these, "
+        "or let EXPERIMENTS name the folder that has it",
+    ] == found.stdout.splitlines()[-3:]
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from statsmodels.stats.power import NormalIndPower
 from typer.testing import CliRunner
 
 from experiments.__main__ import app
-from experiments.errors import InvalidData
+from experiments.errors import InvalidData, UnknownExperiment
 from experiments.experiment import Metric
 from experiments.inference import compare
 from experiments.interleaving import compare_interleaved
@@ -166,3 +166,16 @@ def test_a_week_is_until_the_monday_after_it() -> None:
     for wrong in ("2026-W54", "W47", "2026-47", "x-W1"):
         with pytest.raises(InvalidData, match="write one like 2026-W47"):
             week_end(wrong)
+
+
+@pytest.mark.parametrize("command", [("report",), ("assign", "shopper-1"), ("override", "treatment")])
+def test_a_command_means_the_experiment_that_decides_where_none_is_named(
+    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has set RECALL_EXPERIMENT for the service is not told of another by the report."""
+    monkeypatch.setenv("RECALL_EXPERIMENT", "ours")
+
+    done = CliRunner().invoke(app, [*command])
+
+    assert isinstance(done.exception, UnknownExperiment)
+    assert str(done.exception).startswith("no experiment 'ours'; defined here: ")
