@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from .errors import InvalidSettings, PictureMissing, PictureUnavailable
-from .picture_web import Fetched, looks_like_a_picture, shown, within
+from .picture_hosts import shown
+from .picture_web import Fetched, looks_like_a_picture
 from .pictures import MAX_PICTURE_BYTES, too_large
+from .waiting import within
 
 
 class StorePictures:

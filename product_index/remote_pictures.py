@@ -21,7 +21,8 @@ from typing import Protocol
 
 from .errors import HostAway, PictureMissing, PictureUnavailable
 from .picture_cache import Kept, PictureCache
-from .picture_web import Fetched, host_of, shown
+from .picture_hosts import host_of, shown
+from .picture_web import Fetched
 from .pictures import Pictures
 
 # Within the time limit of one picture.

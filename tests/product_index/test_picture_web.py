@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from product_index import picture_web
+from product_index import picture_connection
 from product_index.errors import HostAway, PictureMissing, PictureUnavailable
-from product_index.picture_web import Fetched, WebRules, fetch, is_public
+from product_index.picture_hosts import is_public
+from product_index.picture_web import Fetched, WebRules, fetch
 from product_index.pictures import MAX_PICTURE_BYTES
 
 from .picture_host import BIG, PICTURE, PictureHost, picture_host
@@ -238,7 +239,7 @@ def test_over_tls_the_name_is_checked_though_the_address_is_pinned(
         (mine, True, None), (mine, False, "self.signed"), (other, True, "not valid for 'localhost'"),
     ):  # fmt: skip
         monkeypatch.setattr(
-            picture_web, "_tls", lambda yes=trusted: trusting if yes else ssl.create_default_context()
+            picture_connection, "_tls", lambda yes=trusted: trusting if yes else ssl.create_default_context()
         )
         with picture_host(certificate) as host:
             url = f"https://localhost:{host.server_address[1]}/mug.jpg"
