@@ -23,7 +23,7 @@ BIN = Path(sys.executable).parent
 def test_the_tools_are_content(command: list[str]) -> None:
     """Strict types on the rooms, one style everywhere."""
     done = subprocess.run(
-        [BIN / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True, timeout=600
+        [BIN / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True, timeout=1800
     )
 
     assert 0 == done.returncode, done.stdout + done.stderr
