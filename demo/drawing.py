@@ -11,7 +11,8 @@ from random import Random
 
 from PIL import Image, ImageChops, ImageDraw
 
-from .shapes import ROLES, ROUND, SHEET_PX, draw_shape
+from .shapes import ROLES, ROUND, draw_shape
+from .sheet import SHEET_PX
 from .surfaces import OPACITY, Paint, between, contrast, draw_pattern, finish
 from .words import COLOURS
 

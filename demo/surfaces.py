@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image, ImageChops, ImageDraw
 
-from .shapes import SHEET_PX
+from .sheet import SHEET_PX
 
 Paint = tuple[int, int, int]
 
