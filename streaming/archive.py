@@ -27,7 +27,8 @@ from typing import Any
 import structlog
 
 from experiments.errors import InvalidEvent
-from experiments.exposure import Exposure, Outcome, exposure_from_json, outcome_from_json
+from experiments.events.event_json import exposure_from_json, outcome_from_json
+from experiments.exposure import Exposure, Outcome
 
 from .archive_columns import event_day, to_table
 from .archive_files import beside, only_one, settle, write_text

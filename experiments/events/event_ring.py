@@ -17,7 +17,9 @@ from typing import Literal, NamedTuple, Protocol
 
 import structlog
 
-from experiments.exposure import Exposure, Mark, Outcome, to_json
+from experiments.exposure import Exposure, Mark, Outcome
+
+from .event_json import to_json
 
 log = structlog.get_logger()
 

@@ -15,19 +15,10 @@ import pytest
 
 from experiments.errors import InvalidEvent
 from experiments.events import json_lines_log
+from experiments.events.event_json import exposure_from_json, mark_from_json, outcome_from_json, to_json
 from experiments.events.event_ring import Delivery, EventRing, Line
 from experiments.events.json_lines_log import JsonLinesEventLog, finish_left_open
-from experiments.exposure import (
-    Exposure,
-    Mark,
-    Outcome,
-    ServedProduct,
-    event_id,
-    exposure_from_json,
-    mark_from_json,
-    outcome_from_json,
-    to_json,
-)
+from experiments.exposure import Exposure, Mark, Outcome, ServedProduct, event_id
 
 NOW = datetime(2026, 1, 15, 9, 30, tzinfo=UTC)
 PATIENCE_S = 300.0  # nothing takes so long, on however busy a machine

@@ -7,14 +7,9 @@ from random import Random
 
 from experiments.assignment import assign
 from experiments.definition import Experiment, load_experiments
+from experiments.events.event_json import to_json
 from experiments.events.json_lines_log import JsonLinesEventLog
-from experiments.exposure import (
-    Exposure,
-    Outcome,
-    ServedProduct,
-    event_id,
-    to_json,
-)
+from experiments.exposure import Exposure, Outcome, ServedProduct, event_id
 from experiments.weekly import collect_aggregates, publish_report
 from streaming.archive import Archiver
 from streaming.archive_lines import LineEvents

@@ -333,7 +333,7 @@ def _lost_control(experiment: Experiment) -> list[tuple[Exposure, Outcome | None
 
 
 def _log(topics: InMemoryTopics, exposure: Exposure, outcome: Outcome | None) -> None:
-    from experiments.exposure import exposure_to_json, outcome_to_json
+    from experiments.events.event_json import exposure_to_json, outcome_to_json
 
     key = exposure.unit_id.encode()
     topics.send([Outgoing(topic="search-exposures", key=key, value=exposure_to_json(exposure))])

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from experiments.errors import InvalidExperiment
-from experiments.exposure import InMemoryEventLog, Outcome, event_id, exposure_to_json
+from experiments.events.event_json import exposure_to_json
+from experiments.exposure import InMemoryEventLog, Outcome, event_id
 from recall_plugin.errors import InvalidPlan
 from recall_plugin.query import Query
 from tests.recall_plugin.doubles import (

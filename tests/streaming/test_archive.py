@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from experiments.exposure import Exposure, Outcome, exposure_to_json, outcome_to_json
+from experiments.events.event_json import exposure_to_json, outcome_to_json
+from experiments.exposure import Exposure, Outcome
 from streaming.archive import Archiver, ArchiveTotals
 from streaming.archive_source import Kind
 from streaming.archive_topics import TopicEvents

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 from structlog.testing import capture_logs
 
+from experiments.events.event_json import exposure_to_json, outcome_to_json
 from experiments.events.json_lines_log import JsonLinesEventLog
-from experiments.exposure import exposure_to_json, outcome_to_json
 from streaming.archive import Archiver, ArchiveTotals
 from streaming.archive_lines import LineEvents
 from streaming.compaction import compact

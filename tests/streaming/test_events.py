@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.exposure import Exposure, Outcome, ServedProduct, exposure_to_json, outcome_to_json
+from experiments.events.event_json import exposure_to_json, outcome_to_json
+from experiments.exposure import Exposure, Outcome, ServedProduct
 from product_index.product import Product, ProductChange
 from streaming.change_log import Message
 from streaming.errors import UnknownSchema, Unreadable
