@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .errors import InvalidSettings
 
@@ -57,8 +57,7 @@ class BreakerRule:
             raise InvalidSettings("window_s and probe_lease_s must be above 0, jitter at least 0")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Permit:
+class Permit(NamedTuple):
     """The right to ask once. One of an earlier time counts for nothing."""
 
     epoch: int

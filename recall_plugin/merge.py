@@ -36,7 +36,7 @@ def blend(
     """Join the lists by the rule.
 
     Args:
-        base: the host's own products, best first. All of them stay.
+        base: the host's own products, best first. All of them stay. Copied, but for a tuple.
         found: what each channel found, best first, already `clean`.
         rule: the order.
         limit: how many products the page shows. The list is as long as the
@@ -54,7 +54,7 @@ def blend(
     {'base': 1, 'uniecs': 2}
     """
     own = frozenset(base)
-    lists: dict[str, list[str]] = {BASE: list(base if len(own) == len(base) else dict.fromkeys(base))}
+    lists: dict[str, Sequence[str]] = {BASE: tuple(base if len(own) == len(base) else dict.fromkeys(base))}
     for name in sorted(found):
         lists[name] = ids_of(found[name])
     if group_of is not None:
@@ -149,7 +149,7 @@ class Blended(Sequence[RecalledItem]):
         return RecalledItem(product_id=product_id, ranks=ranks, hit=hit)
 
 
-def _one_of_each_group(lists: RankedLists, group_of: GroupOf) -> dict[str, list[str]]:
+def _one_of_each_group(lists: RankedLists, group_of: GroupOf) -> dict[str, Sequence[str]]:
     """The lists with one product for each group: the base's first, else the one that was found first."""
     stands_for: dict[str, str] = {}
 

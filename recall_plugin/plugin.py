@@ -310,13 +310,15 @@ class RecallPlugin:
     ) -> RecallResult:
         """The joined list, or the base where there is nothing to join."""
         limit, served, mixed = turn.query.limit, own, NOT_MIXED
-        page, triggered, blended = tuple[str, ...](), None, None
+        page: tuple[str, ...] = ()
+        triggered, blended = None, None
         degraded = missing(route.channels, answers)
         try:
             if turn.asked is not None:
                 self._panel.settle(turn.asked, answers)
             page = first(own, limit)
-            blended = self._joined(route, turn.query, own, answers)
+            whole = page if len(page) == len(own) else own  # copied once, where the page is the whole pool
+            blended = self._joined(route, turn.query, whole, answers)
             if blended is not None and route.interleave is not None:
                 mixed = self._interleaved(route.interleave, turn, own, blended)
                 blended = blended.beginning_with(mixed.product_ids)

@@ -93,7 +93,7 @@ class Query:
         """The text, or the name of the image or product where there is no text."""
         if self.similar_to is not None:
             return f"product:{self.similar_to}"
-        return (self.text or "").strip() if self.has_text else f"image:{self.image_digest}"
+        return (self.text or "").strip() or f"image:{self.image_digest}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,10 @@ protected head, names each product once, and breaks ties in the order of the
 lists: the base first, then the channels by name.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import chain, islice, zip_longest
+from itertools import chain, filterfalse, islice, zip_longest
 from math import isfinite
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from .errors import InvalidPlan
 from .query import BASE
 
 # Product ids, best first, none twice; the base comes first, then the channels by name.
-RankedLists = Mapping[str, list[str]]
+RankedLists = Mapping[str, Sequence[str]]
 
 
 class Rule(Protocol):
@@ -69,10 +69,10 @@ class AppendQuota:
         """Head, then recalled products and base by turns, then base, then the rest."""
         base = lists[BASE]
         on_page = own if limit >= len(base) else set(base[:limit])
-        fresh = (product_id for product_id in _recalled(lists) if product_id not in on_page)
+        fresh = filterfalse(on_page.__contains__, _recalled(lists))
         places = max(0, limit - self.protected_head)
         may_take = list(islice(fresh, min(self.quota, (places + self.every - 1) // self.every)))
-        ordered = base.copy()
+        ordered = [*base]
         for product_id in own.intersection(may_take):  # recalled from behind the page: one or two, as a rule
             ordered.remove(product_id)
         for place, product_id in enumerate(may_take):  # behind the end, too: then it follows the last
@@ -135,10 +135,7 @@ class ReciprocalRank:
         worth = dict(zip(base, shares, strict=False))
         for product_ids in others:
             for product_id, share in zip(product_ids, shares, strict=False):
-                if product_id in worth:
-                    worth[product_id] += share
-                else:
-                    worth[product_id] = share
+                worth[product_id] = worth[product_id] + share if product_id in worth else share
         best_first = sorted(worth, key=worth.__getitem__, reverse=True)
         if not self.protected_head:
             return best_first
@@ -166,7 +163,7 @@ class WeightedByRank:
 
     def order(self, lists: RankedLists, *, limit: int, own: frozenset[str]) -> list[str]:
         """The largest sum first."""
-        worth = dict.fromkeys(_by_turns(lists), 0.0)
+        worth = dict.fromkeys(_by_turns(lists.values()), 0.0)
         for name, product_ids in lists.items():
             weight, length = self.weights.get(name, 1.0), len(product_ids)
             for place, product_id in enumerate(product_ids):
@@ -191,10 +188,8 @@ def check_count(name: str, value: object, *, at_least: int) -> None:
 
 def _recalled(lists: RankedLists) -> Sequence[str]:
     """What the channels found, by the best rank any of them gave it, then by the channel's name."""
-    found = {name: product_ids for name, product_ids in lists.items() if name != BASE}
-    if len(found) == 1:
-        return next(iter(found.values()))
-    return list(dict.fromkeys(_by_turns(found)))
+    _, *found = lists.values()
+    return found[0] if len(found) == 1 else list(dict.fromkeys(_by_turns(found)))
 
 
 def _shares(k: int, places: int) -> Sequence[float]:
@@ -207,8 +202,8 @@ def _shares_of(k: int, thousands: int) -> Sequence[float]:
     return tuple(1 / (k + rank) for rank in range(1, 1_024 * thousands + 1))
 
 
-def _by_turns(lists: RankedLists) -> list[str]:
+def _by_turns(lists: Iterable[Sequence[str]]) -> list[str]:
     """All firsts, then all seconds, ...; what several found comes several times."""
     nothing = object()
-    padded = zip_longest(*lists.values(), fillvalue=nothing)
+    padded = zip_longest(*lists, fillvalue=nothing)
     return [one for one in chain.from_iterable(padded) if one is not nothing]  # type: ignore[misc]

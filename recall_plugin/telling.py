@@ -7,6 +7,7 @@ when the log encodes it.
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from operator import attrgetter
 
 import structlog
 
@@ -18,6 +19,8 @@ from .tally import Tally
 from .turn import Turn, first_difference
 
 log = structlog.get_logger(__name__)
+
+_ANSWERED = attrgetter("answered")
 
 
 class Teller:
@@ -128,7 +131,7 @@ class Teller:
 
     def _exposure(self, turn: Turn, result: RecallResult, now: datetime) -> Exposure:
         experiment = self._experiment
-        spoke = next((answer for answer in result.channels.values() if answer.answered), None)
+        spoke = next(filter(_ANSWERED, result.channels.values()), None)
         page = turn.shown if turn.shown is not None else tuple(result.product_ids[: turn.query.limit])
         return Exposure(
             event_id=event_id(

@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from itertools import compress, count
+from operator import ne
 
 from .deciding import Pending
 from .panel import Asked
@@ -70,10 +72,8 @@ def first_difference(one: Sequence[str], other: Sequence[str]) -> int | None:
     >>> first_difference(["mug", "cup"], ["mug", "jug"])
     2
     """
-    for place, (ours, theirs) in enumerate(zip(one, other, strict=False), start=1):
-        if ours != theirs:
-            return place
-    return None if len(one) == len(other) else min(len(one), len(other)) + 1
+    differing = compress(count(1), map(ne, one, other))
+    return next(differing, None if len(one) == len(other) else min(len(one), len(other)) + 1)
 
 
 def missing(planned: Sequence[str], answers: Mapping[str, ChannelAnswer]) -> bool:

@@ -57,6 +57,22 @@ def test_control_gets_the_base_itself_and_the_channel_is_not_asked(how: str) -> 
     assert {"base": 1} == result.items[0].ranks
 
 
+@pytest.mark.parametrize("limit", [5, 30, 40])
+def test_what_was_served_is_told_though_the_host_goes_on_with_its_lists(how: str, limit: int) -> None:
+    """Whether the page is a part of the pool or all of it: the log and the provenance have their own."""
+    base, log = BASE.copy(), InMemoryEventLog()
+    with plugin(finds("new", "b02"), log=log) as recall:
+        result = ask(recall, base, how=how, query=Query(text="mug", limit=limit))
+        page = list(result.product_ids[:limit])
+        result.product_ids.clear()
+        base.reverse()
+
+    (logged,) = log.exposures
+    assert page == [product.product_id for product in logged.served]
+    assert {"base": 2, "uniecs": 2} == logged.served[1].rank_per_channel
+    assert tuple(BASE[:limit]) == result.counterfactual
+
+
 def test_a_base_may_be_a_list_a_call_or_an_awaitable() -> None:
     """Beside a call or an awaitable, the channels look while it is computed."""
 
