@@ -70,7 +70,8 @@ class Standing:
         """For a person."""
         experiment = self.experiment
         share, state = f"{experiment.traffic:.0%} of its slots", "on" if self.on else "off"
-        told = [f"experiment  {experiment.name} (phase {experiment.phase}), {share}, {state}"]
+        begins = f"from {experiment.start:%Y-%m-%d}"  # before it, everybody has control
+        told = [f"experiment  {experiment.name} (phase {experiment.phase}), {share}, {begins}, {state}"]
         for variant in experiment.variants:
             route = self.routes[variant.name]
             what = f"{', '.join(route.channels)} by {route.rule}" if route.channels else "the base alone"
@@ -89,6 +90,7 @@ class Standing:
         return {
             "experiment": experiment.name,
             "phase": experiment.phase,
+            "start": experiment.start.isoformat(),
             "traffic": experiment.traffic,
             "on": self.on,
             "variants": [

@@ -70,7 +70,7 @@ def test_the_weekly_dag_scans_then_writes_and_is_light_to_parse(tmp_path: Path) 
 def test_the_report_is_of_the_experiment_that_decides_where_the_run_names_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A shop with an experiment of its own has no other defined, and what is not defined is not tried again."""
+    """A shop with one of its own has no other defined, and what is not defined is not tried again."""
     packaged = (Path(experiments.__file__).parent / "definitions" / "uniecs-recall.toml").read_text("utf-8")
     for name in ("ours", "aa"):
         text = packaged.replace('name = "uniecs-recall"', f'name = "{name}"')

@@ -183,6 +183,7 @@ def test_check_says_what_would_run(tmp_path: Path) -> None:
     done = check("--no-ask", cwd=tmp_path, RECALL_GRACE_MS="30")
 
     assert 0 == done.returncode, done.stderr
+    assert "100% of its slots, from 2026-01-05, on" in done.stdout
     assert "treatment 50%: uniecs by AppendQuota(protected_head=4, quota=8, every=2)" in done.stdout
     assert "plus 30 ms" in done.stdout
     assert ("", 1) == (done.stderr, done.stdout.count("sidecar at"))  # said in words, not logged as well

@@ -32,6 +32,12 @@ FLAGS = [
     "--disable-sync",
 ]
 PATIENCE_MS = 120_000
+# A shop's category is often a path, and a card hides what runs out of it: how far the price does.
+LONG_CATEGORY = """() => {
+    const card = document.querySelector('#base [data-product="red-mug"]');
+    card.querySelector(".facts span").textContent = "Women/Tops/Hoodies & Sweatshirts";
+    return card.querySelector(".facts b").getBoundingClientRect().right - card.getBoundingClientRect().right;
+}"""
 
 SHELF = [
     Product(product_id="red-mug", title="Red mug <b>big</b>", category="cups", brand="Acme", price=9.5),
@@ -254,12 +260,14 @@ def test_it_fits_narrow_and_wide_light_and_dark(browser: Any, url: str, width: i
     page.wait_for_selector("#with .card")
     page.wait_for_selector("#channels dl")
     too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    cut_off = page.evaluate(LONG_CATEGORY)
     colours = page.evaluate(
         "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
     )
     context.close()
 
     assert 0 == too_wide
+    assert cut_off <= 0
     assert contrast(*colours) > 7
 
 
