@@ -8,5 +8,7 @@ adjustment     CUPED: what was there before, taken out
 exact          rare counts
 table_trust    may these numbers be believed, as far as a table can answer
 again          the same table split by chance, many times
+pair           one metric in two variants: the test that fits it
+table_verdict  what all of them say in a word
 comparing      all of it, as plain JSON (comparison_text for a terminal)
 """

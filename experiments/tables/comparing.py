@@ -5,7 +5,7 @@ over all metrics and treatments, those of segments by Benjamini and Hochberg.
 The checks come first; if one fails, no winner is named.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,21 +15,17 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from experiments.errors import InvalidData
-from experiments.experiment import Metric
-from experiments.inference import ALPHA, Comparison, Estimate, blank, compare_estimates, estimate
-from experiments.metrics import Moments
-from experiments.trust import Check
+from experiments.inference import ALPHA, Comparison
 
-from .adjustment import Adjusted, adjust_by_covariate
-from .exact import RARE, compare_rare
+from .exact import RARE
 from .formula import Formula
-from .scanned import WHOLE, TableScan
+from .pair import Pair
+from .scanned import TableScan
 from .table import scan_table
 from .table_trust import check_table
+from .table_verdict import verdict_of
 
 Result = dict[str, Any]
-
-_BEST_FIRST = ("ship", "hold", "stop")
 
 
 def compare_table(
@@ -89,14 +85,14 @@ def compare_scan(
     shares = _shares(scan, control, split, variant)
     treatments = [name for name in shares if name != control]
     whole = [
-        _Pair(scan, formula, (control, treatment), alpha) for treatment in treatments for formula in formulas
+        Pair(scan, formula, (control, treatment), alpha) for treatment in treatments for formula in formulas
     ]
     found = [pair.compare() for pair in whole]
     found = [
         replace(it, p_adjusted=value) for it, value in zip(found, _corrected(found, "holm"), strict=True)
     ]
     cut = [
-        (segment, value, _Pair(scan, formula, (control, treatment), alpha, segment, value))
+        (segment, value, Pair(scan, formula, (control, treatment), alpha, segment, value))
         for segment in segments
         for value in sorted({key[2] for key in scan.moments if key[1] == segment})
         for treatment in treatments
@@ -110,7 +106,7 @@ def compare_scan(
         "schema_version": 1,
         "sample_ratio": {"p_value": ratio.figures["p_value"], "ok": ratio.status == "ok"},
         "comparisons": [it.as_row() | pair.beside() for it, pair in zip(found, whole, strict=True)],
-        **_verdict(checks, found, formulas, alpha),
+        **verdict_of(checks, found, formulas, alpha),
         "checks": [asdict(check) for check in checks],
         "segments": [
             {"segment": segment, "value": value} | it.as_row() | {"p_adjusted": adjusted} | pair.beside()
@@ -124,118 +120,6 @@ def compare_scan(
         "alpha": alpha,
         "conventions": _conventions(scan, formulas, unit, alpha),
     }
-
-
-_NOTHING = Moments(columns=("y",), count=0, means=(0.0,), comoments=((0.0,),))
-
-
-class _Pair:
-    """One metric in two variants of a scan, whole or in one segment."""
-
-    def __init__(
-        self,
-        scan: TableScan,
-        formula: Formula,
-        names: tuple[str, str],
-        alpha: float,
-        segment: str = WHOLE,
-        value: str = WHOLE,
-    ) -> None:
-        self._scan, self._formula, self._names, self._alpha = scan, formula, names, alpha
-        self._key = (formula.name, segment, value)
-        self._adjusted: Adjusted | str | None = None
-        if formula.covariate and all(self._estimate(scan.moments, i).variance is not None for i in (0, 1)):
-            self._adjusted = adjust_by_covariate(*self._two(scan.moments))
-
-    def compare(self) -> Comparison:
-        if self._formula.kind == "quantile":
-            return self._compare_quantiles()
-        if self._adjusted is None or isinstance(self._adjusted, str):
-            return self._compare(self._scan.moments)
-        both = self._adjusted
-        plain = self._blank(both.control, both.treatment)
-        return compare_estimates(
-            plain, both.control, both.treatment, alpha=self._alpha, together=both.together
-        )
-
-    def beside(self) -> dict[str, Any]:
-        """What is shown next to a comparison: the raw one by a capped, the plain one by an adjusted."""
-        found: dict[str, Any] = {"formula": str(self._formula), "good": self._formula.good}
-        if self._formula.cap is not None and self._key in self._scan.raw:
-            found |= {
-                "cap": self._scan.caps[self._formula.name],
-                "raw": _short(self._compare(self._scan.raw)),
-            }
-        if isinstance(self._adjusted, str):
-            found |= {"covariate": None, "covariate_reason": self._adjusted}
-        elif self._adjusted is not None:
-            found |= {
-                "covariate": list(self._formula.covariate),
-                "theta": self._adjusted.theta,
-                "variance_saved": self._adjusted.variance_saved,
-                "unadjusted": _short(self._compare(self._scan.moments)),
-            }
-        return found
-
-    def _compare(self, source: Mapping[tuple[str, str, str], Mapping[str, Moments]]) -> Comparison:
-        c, t = self._estimate(source, 0), self._estimate(source, 1)
-        plain = self._blank(c, t)
-        if c.reason or t.reason:
-            return replace(plain, reason=c.reason or t.reason)
-        if self._formula.kind == "proportion" and c.value is not None and t.value is not None:
-            had, have = round(c.value * c.count), round(t.value * t.count)
-            if min(had, have) < RARE and had + have > 0:
-                return compare_rare(plain, had, have, alpha=self._alpha)
-        return compare_estimates(plain, c, t, alpha=self._alpha)
-
-    def _compare_quantiles(self) -> Comparison:
-        found = self._scan.quantiles[self._formula.name]
-        estimates = []
-        for name in self._names:
-            it = found.get(name)
-            if it is None or it.standard_error is None or it.value is None:
-                reason = f"{name} has {'one unit only' if it else 'no units'}"
-                estimates.append(
-                    Estimate(count=it.rows if it else 0, value=None, variance=None, reason=reason)
-                )
-            else:
-                estimates.append(
-                    Estimate(count=it.rows, value=it.value, variance=it.standard_error * it.standard_error)
-                )
-        return compare_estimates(self._blank(*estimates), *estimates, alpha=self._alpha)
-
-    def _blank(self, control: Estimate, treatment: Estimate) -> Comparison:
-        return blank(self._formula.name, control, treatment, names=self._names)
-
-    def _two(self, source: Mapping[tuple[str, str, str], Mapping[str, Moments]]) -> tuple[Moments, Moments]:
-        cell = source.get(self._key, {})
-        return cell.get(self._names[0], _NOTHING), cell.get(self._names[1], _NOTHING)
-
-    def _estimate(self, source: Mapping[tuple[str, str, str], Mapping[str, Moments]], which: int) -> Estimate:
-        return _estimate(self._formula, self._two(source)[which], self._names[which])
-
-
-def _estimate(formula: Formula, moments: Moments, variant: str) -> Estimate:
-    if not moments.count:
-        return Estimate(count=0, value=None, variance=None, reason=f"{variant} has no units with a value")
-    if formula.below is None:
-        found = estimate(_MEAN, moments, variant=variant)
-    else:
-        found = estimate(_RATIO, moments, variant=variant)
-        if found.value is None:
-            return replace(found, reason=f"{variant} has no {formula.below}")
-    return found
-
-
-class _Columns(Metric):
-    """A metric over the scan's own letters instead of the logs' columns."""
-
-    def __post_init__(self) -> None:
-        """The letters were checked when the scan was made."""
-
-
-_MEAN = _Columns(name="y", title="", role="primary", numerator="y")
-_RATIO = _Columns(name="y", title="", role="primary", numerator="y", denominator="d")
 
 
 def _corrected(found: Sequence[Comparison], method: Literal["holm", "fdr_bh"]) -> list[float | None]:
@@ -257,12 +141,6 @@ def holm(values: NDArray[np.float64]) -> NDArray[np.float64]:
     steps = values[order] * np.arange(len(values), 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return adjusted
-
-
-def _short(found: Comparison) -> dict[str, Any]:
-    kept = ("control_value", "treatment_value", "difference", "difference_low", "difference_high")
-    more = ("lift", "lift_low", "lift_high", "statistic", "p_value", "reason")
-    return {name: getattr(found, name) for name in kept + more}
 
 
 def _shares(scan: TableScan, control: str, split: str | None, column: str) -> dict[str, float]:
@@ -296,48 +174,6 @@ def _shares(scan: TableScan, control: str, split: str | None, column: str) -> di
     if not all(0 < number < float("inf") for number in numbers):
         raise InvalidData(f"--split {split} must be numbers above 0, like 1:1")
     return {name: number / sum(numbers) for name, number in zip(names, numbers, strict=True)}
-
-
-def _verdict(
-    checks: Sequence[Check], found: Sequence[Comparison], formulas: Sequence[Formula], alpha: float
-) -> dict[str, Any]:
-    failed = [check.sentence for check in checks if check.status == "fail"]
-    if failed:
-        return {
-            "verdict": "broken",
-            "headline": "Do not read the results: the experiment itself is broken.",
-            "reasons": failed,
-        }
-    good = {formula.name: formula.good for formula in formulas}
-    told: dict[str, tuple[str, str]] = {}
-    reasons = []
-    for treatment in dict.fromkeys(it.treatment for it in found):
-        mine = [it for it in found if it.treatment == treatment]
-        better: list[str] = []
-        worse: list[str] = []
-        for it in mine:
-            if it.p_adjusted is not None and it.p_adjusted <= alpha:
-                (better if ((it.difference or 0) > 0) is (good[it.metric] == "up") else worse).append(
-                    it.metric
-                )
-        word = "stop" if worse else "ship" if better else "hold"
-        said = {
-            "stop": f"{' and '.join(worse)} got worse in {treatment}",
-            "ship": f"{' and '.join(better)} improved in {treatment}",
-            "hold": f"no metric clearly moved in {treatment}",
-        }[word]
-        told[treatment] = (word, said)
-        reasons += [_reason(it, alpha) for it in mine]
-    word, said = min(told.values(), key=lambda one: _BEST_FIRST.index(one[0]))
-    return {"verdict": word, "headline": f"{word.capitalize()}: {said}.", "reasons": reasons}
-
-
-def _reason(it: Comparison, alpha: float) -> str:
-    if it.p_adjusted is None:
-        return f"{it.metric} in {it.treatment}: {it.reason}."
-    moved = f"{it.lift:+.2%}" if it.lift is not None else f"{it.difference:+.4g}"
-    passes = "is below" if it.p_adjusted <= alpha else "is not below"
-    return f"{it.metric} in {it.treatment} {moved}: p = {it.p_adjusted:.3g} (Holm) {passes} {alpha:g}."
 
 
 def _conventions(scan: TableScan, formulas: Sequence[Formula], unit: str | None, alpha: float) -> list[str]:
