@@ -21,6 +21,8 @@ CUT = PREFIX + "cut"
 # Twice what is read as a change: larger ones are kept by their beginning alone.
 KEPT_BYTES = 2 * 2**20
 CUT_TO_BYTES = 4 * 2**10
+# So large a message its topic and its writer take: it must fit where the original did.
+MOST_BYTES = 10 * 2**20
 
 log = structlog.get_logger()
 

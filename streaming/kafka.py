@@ -11,14 +11,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
-from kafka import KafkaProducer, TopicPartition
+from kafka import TopicPartition
 from kafka import errors as failures
-from kafka.admin import NewTopic
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
-from .change_log import Message, Offsets, Outgoing, Partition
-from .dead_letters import SUFFIX
+from .change_log import Message, Offsets, Partition
 from .errors import Evicted, LogUnavailable, OwnershipLost, Refused
 from .kafka_client import (
     COMMIT_TIMEOUT_MS,
@@ -26,22 +24,20 @@ from .kafka_client import (
     Connection,
     Membership,
     acknowledged,
-    administering,
     consumer,
     in_our_words,
     key_of,
     messages_of,
-    opened,
     translated,
 )
 from .kafka_reader import KafkaTopicReader
+from .kafka_topics import broker_answers, ensure_topics
+from .kafka_writer import KafkaMessageSink
 
 __all__ = ["KafkaChangeLog", "KafkaMessageSink", "KafkaTopicReader", "broker_answers", "ensure_topics"]
 
 REJOIN_S = 0.5  # a rejoin must begin and end within one poll
 REVOKE_BUDGET = 0.2  # of the poll interval: so long a rebalance waits for the work at hand
-# A dead letter is the original and what happened to it: it must fit where the original did.
-DEAD_LETTER_MAX_BYTES = 10 * 2**20
 
 
 class _Fetched(NamedTuple):
@@ -255,76 +251,6 @@ class KafkaChangeLog:
             for key, held in records.items()
             for message in messages_of(held)
         ]
-
-
-class KafkaMessageSink:
-    """Writes messages and waits for the answer of every in-sync replica."""
-
-    def __init__(self, connection: Connection, *, timeout_s: float = 30.0) -> None:
-        self._timeout_s = timeout_s
-        with translated("connecting", connection):
-            self._client = opened(
-                KafkaProducer,
-                connection,
-                linger_ms=5,
-                batch_size=128 * 1024,
-                max_request_size=DEAD_LETTER_MAX_BYTES,
-                max_block_ms=10_000,
-                request_timeout_ms=10_000,
-                delivery_timeout_ms=int(timeout_s * 1000),
-                allow_auto_create_topics=False,
-            )
-
-    def send(self, messages: Sequence[Outgoing]) -> None:
-        """Return once the log has answered for all of them; `flush` alone would not tell."""
-        with translated("writing"):
-            futures = [
-                self._client.send(one.topic, key=one.key, value=one.value, headers=list(one.headers))
-                for one in messages
-            ]
-            for future in futures:
-                future.get(timeout=self._timeout_s)
-
-    def close(self) -> None:
-        """Let go of connections."""
-        with translated("closing"):
-            self._client.close(timeout=self._timeout_s)
-
-
-def ensure_topics(connection: Connection, names: Sequence[str], *, partitions: int) -> list[str]:
-    """Make the topics that are missing, one copy each, and return their names.
-
-    A production cluster's topics are better made by whoever runs it: those that
-    exist are left as they are.
-
-    Raises:
-        LogUnavailable: the broker did not answer.
-        Refused: this client may not.
-    """
-    made = []
-    with administering(connection) as admin:
-        there = set(admin.list_topics())
-        for name in dict.fromkeys(names):
-            if name in there:
-                continue
-            configs = {"max.message.bytes": str(DEAD_LETTER_MAX_BYTES)} if name.endswith(SUFFIX) else {}
-            topic = NewTopic(name, num_partitions=partitions, replication_factor=-1, topic_configs=configs)
-            try:
-                admin.create_topics([topic], timeout_ms=METADATA_TIMEOUT_MS, wait_for_metadata=True)
-            except failures.TopicAlreadyExistsError:
-                continue
-            made.append(name)
-    return made
-
-
-def broker_answers(bootstrap: str, *, timeout_s: float) -> bool:
-    """Whether a broker at the address describes its cluster within the time."""
-    connection = {"bootstrap_servers": bootstrap.split(","), "bootstrap_timeout_ms": int(timeout_s * 1000)}
-    try:
-        with administering(connection) as admin:
-            return bool(admin.describe_cluster())
-    except (LogUnavailable, Refused):
-        return False
 
 
 class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc] # the client has no types

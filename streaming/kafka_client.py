@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka import errors as failures
 from kafka.net.compat import KafkaNetClient
 from kafka.structs import OffsetAndMetadata
@@ -31,6 +31,7 @@ NO = (
     failures.RecordListTooLargeError, failures.SaslAuthenticationFailedError,
 )
 # fmt: on
+THERE_ALREADY = failures.TopicAlreadyExistsError
 
 
 def consumer(connection: Connection, group: str, **more: Any) -> Any:
@@ -45,6 +46,20 @@ def consumer(connection: Connection, group: str, **more: Any) -> Any:
         max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
         fetch_max_wait_ms=100,
         metadata_max_age_ms=METADATA_MAX_AGE_MS,
+        allow_auto_create_topics=False,
+        **more,
+    )
+
+
+def producer(connection: Connection, **more: Any) -> Any:
+    """A producer that asks every in-sync replica, and makes no topic."""
+    return opened(
+        KafkaProducer,
+        connection,
+        linger_ms=5,
+        batch_size=128 * 1024,
+        max_block_ms=10_000,
+        request_timeout_ms=10_000,
         allow_auto_create_topics=False,
         **more,
     )
