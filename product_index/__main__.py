@@ -14,10 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from . import publish
-from .build import build_database, build_encoder
+from .build import build_database, build_encoder, build_local_pictures
 from .catalog import PAGE_SIZE, Report, open_catalogue
 from .embedding import check_same_space
 from .errors import InvalidQuery, ModelMismatch, ProductIndexError, UnknownCollection
+from .pictures import Sought
 from .search import check_question, search_products
 from .settings import Settings, read_settings
 from .vector_store import Filter, Hit, VectorDatabase
@@ -26,6 +27,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 out = Console()
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, nothing else.")]
+
+
+# Enough to see that the folder is the wrong one; more would be a build's work.
+PICTURES_LOOKED_FOR = 1_000
 
 
 @app.command()
@@ -78,17 +83,22 @@ def catalogue(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Show what would be recognised in a catalogue, and which rows are bad."""
+    """Show what is recognised in a catalogue, which rows are bad, and whether its pictures are there."""
     report = Report()
     with _one_sentence_errors():
         opened = open_catalogue(path)
-        for _ in opened.pages(PAGE_SIZE, report=report):
-            pass
+        settings = read_settings().model_copy(update={"catalogue": path})
+        sought = Sought(build_local_pictures(settings), at_most=PICTURES_LOOKED_FOR)
+        for page in opened.pages(PAGE_SIZE, report=report):
+            for change in page:
+                sought.look(change.product.image_uris if change.product else ())
     columns = opened.columns
     if as_json:
         problems = [asdict(problem) for problem in report.problems]
         counts = {"rows": report.rows, "usable": report.usable, "bad": report.bad, "noticed": report.noticed}
-        said = {"source": opened.name, **asdict(columns), **counts, "problems": problems}
+        found = {"named": sought.named, "missing": sought.missing, "addresses": sought.addresses}
+        said = {"source": opened.name, **asdict(columns), **counts, "pictures_looked_for": found}
+        said |= {"remarks": opened.remarks, "problems": problems}
         print(json.dumps(said, ensure_ascii=False, indent=1))
         return
     table = Table("field", "column")
@@ -100,10 +110,13 @@ def catalogue(
         table.add_row(field, ", ".join(names) or "-")
     out.print(table)
     out.print(
-        f"{report.rows} rows: {report.usable} products, {report.bad} bad rows, {report.noticed} remarks"
+        f"{report.rows} rows: {_counted(report.usable, 'product')}, {_counted(report.bad, 'bad row')}, "
+        f"{_counted(report.noticed, 'value')} not used"
     )
+    if pictures := sought.sentence():
+        out.print(f"pictures: {pictures}", markup=False, highlight=False, soft_wrap=True)
     for sentence in [*opened.remarks, *(problem.sentence for problem in report.problems[:20])]:
-        out.print(f"  {sentence}", markup=False, highlight=False)
+        out.print(f"  {sentence}", markup=False, highlight=False, soft_wrap=True)
     if report.bad + report.noticed > 20:
         out.print(f"  ... and {report.bad + report.noticed - 20} more; --json shows them")
 
@@ -146,7 +159,11 @@ def rollback(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps({"alias": settings.product_alias, "live": done.live, "previous": done.before}))
         return
-    out.print(f"{settings.product_alias} -> {done.live} (was {done.before})", highlight=False)
+    out.print(f"{settings.product_alias} -> {done.live} (was {done.before})", highlight=False, soft_wrap=True)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _hits_table(hits: list[Hit]) -> Table:

@@ -74,7 +74,7 @@ def build_pictures(settings: Settings) -> Pictures:
     Raises:
         InvalidSettings: PICTURE_ROOT does not exist, or PICTURE_STORES names no store.
     """
-    local = _local_pictures(settings)
+    local = build_local_pictures(settings)
     fetchers: dict[str, Fetch] = {}
     if settings.picture_web != "off":
         rules = WebRules(
@@ -101,7 +101,12 @@ def build_pictures(settings: Settings) -> Pictures:
     )
 
 
-def _local_pictures(settings: Settings) -> Pictures:
+def build_local_pictures(settings: Settings) -> Pictures:
+    """Those under PICTURE_ROOT, else beside the catalogue; nothing is fetched.
+
+    Raises:
+        InvalidSettings: PICTURE_ROOT does not exist.
+    """
     if settings.picture_root is not None:
         return pictures_beside(*map(Path, settings.picture_root.split(os.pathsep)))
     if settings.catalogue is None:

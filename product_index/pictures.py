@@ -8,7 +8,8 @@ judges what a picture is.
 import os
 import threading
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
@@ -92,6 +93,48 @@ def pictures_beside(*roots: Path) -> LocalPictures:
             inner = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
             places += [*sorted(inner), *sorted(root.glob("*.zip"))]
     return LocalPictures(places)
+
+
+@dataclass(slots=True)
+class Sought:
+    """Which of the names that a catalogue gives have a picture; the first so many are looked for.
+
+    Attributes:
+        at_most: names looked for; the rest is believed.
+        named: looked for.
+        missing: of these, not there.
+        first: the sentence about the first of these.
+        addresses: not looked for; they are asked for when an index is built.
+    """
+
+    pictures: Pictures
+    at_most: int
+    named: int = 0
+    missing: int = 0
+    first: str = ""
+    addresses: int = 0
+
+    def look(self, uris: Iterable[str]) -> None:
+        """Look for some more."""
+        for uri in uris:
+            if "://" in uri and not uri.startswith("file:"):
+                self.addresses += 1
+            elif self.named < self.at_most:
+                self.named += 1
+                try:
+                    self.pictures.read(uri)
+                except PictureMissing as error:
+                    self.missing += 1
+                    self.first = self.first or str(error)
+
+    def sentence(self) -> str:
+        """For a person, or "" where nothing is named."""
+        told = [f"{self.named - self.missing:,} of {self.named:,} looked for are there"] if self.named else []
+        if self.missing:
+            told.append(f"the first that is not: {self.first}")
+        if self.addresses:
+            told.append(f"{self.addresses:,} not looked for: addresses are asked when an index is built")
+        return "; ".join(told)
 
 
 class _Zip:

@@ -7,7 +7,7 @@ import pytest
 
 from product_index import pictures
 from product_index.errors import InvalidSettings, PictureMissing
-from product_index.pictures import pictures_beside
+from product_index.pictures import NoPictures, Sought, pictures_beside
 
 
 @pytest.fixture
@@ -73,3 +73,20 @@ def test_a_broken_zip_and_a_root_that_is_not_there_are_named(shop: Path) -> None
         pictures_beside(shop).read("cup.jpg")
     with pytest.raises(InvalidSettings, match="PICTURE_ROOT"):
         pictures_beside(shop / "nowhere")
+
+
+def test_which_pictures_of_a_catalogue_are_there_is_told_before_a_build() -> None:
+    """A folder that is the wrong one shows at once; addresses are left to the build."""
+    sought = Sought(NoPictures({"a.jpg": b"a", "b.jpg": b"b"}), at_most=3)
+
+    assert "" == sought.sentence()
+    sought.look(["a.jpg", "https://shop/c.jpg"])
+    assert (
+        "1 of 1 looked for are there; 1 not looked for: addresses are asked when an index is built"
+        == sought.sentence()
+    )
+    sought.look(["c.jpg", "b.jpg", "d.jpg", "s3://shop/e.jpg"])
+    assert (3, 1, 2) == (sought.named, sought.missing, sought.addresses)
+    assert sought.sentence().startswith(
+        "2 of 3 looked for are there; the first that is not: no picture 'c.jpg'"
+    )

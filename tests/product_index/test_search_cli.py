@@ -178,8 +178,10 @@ def test_a_catalogue_is_shown_as_it_was_understood(tmp_path: Path) -> None:
     shown = ask(dict(os.environ), "catalogue", str(tmp_path))
     said = json.loads(ask(dict(os.environ), "catalogue", str(tmp_path), "--json").stdout)
 
-    assert "2 rows: 1 products, 1 bad rows" in shown.stdout
+    assert "2 rows: 1 product, 1 bad row, 0 values not used" in shown.stdout
     assert "line 3" in shown.stdout
+    assert "pictures: 0 of 1 looked for are there; the first that is not: no picture 'a.jpg'" in shown.stdout
+    assert {"named": 1, "missing": 1, "addresses": 0} == said["pictures_looked_for"]
     assert ({"product_id": "SKU", "title": "Name"}, ["Photo"], 1) == (
         said["fields"],
         said["pictures"],
