@@ -22,7 +22,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
 
-    experiment: str = Field("uniecs-recall", validation_alias="RECALL_EXPERIMENT")
+    experiment: str = Field(default="uniecs-recall", validation_alias="RECALL_EXPERIMENT")
     experiments: Path | None = None
     experiment_logs: Path = Path(".demo/experiment-logs")
     reports: Path = Path(".demo/reports")
