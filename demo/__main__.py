@@ -1,4 +1,4 @@
-"""Walk the four journeys; with `train`, make the encoder again."""
+"""Walk the four journeys; with `train`, make the encoder again; with `servers`, run Kafka and Milvus."""
 
 import os
 import signal
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from types import FrameType
 from typing import Annotated
 
@@ -50,6 +51,31 @@ def train() -> None:
         train_encoder(Console(highlight=False))
 
 
+@app.command()
+def servers(
+    kafka_port: Annotated[int, typer.Option(min=1, max=65535, help="Of Kafka.")] = 9092,
+    milvus_port: Annotated[int, typer.Option(min=1, max=65535, help="Of Milvus.")] = 19530,
+) -> None:
+    """Serve an empty Kafka, and Milvus on DEMO_HOME/index.db, on loopback until Ctrl-C: to try things on.
+
+    What KAFKA_BOOTSTRAP or MILVUS_URI names already is used, not started. What is in Kafka goes with it; the
+    index stays.
+    """
+    with _one_sentence_errors(again="`python -m demo servers`"):
+        from .home import DEFAULT_HOME
+        from .stack import Stack
+
+        folder = Path(os.environ.get("DEMO_HOME") or DEFAULT_HOME)
+        folder.mkdir(parents=True, exist_ok=True)
+        with alone_in(folder), Stack(folder) as stack:
+            stack.check_named()
+            milvus, kafka = stack.milvus(port=milvus_port), stack.kafka(port=kafka_port)
+            with suppress(KeyboardInterrupt):  # from here on it is how one ends it, and no mishap
+                print("both answer; in every other terminal:")
+                print(f"export MILVUS_URI={milvus.uri} KAFKA_BOOTSTRAP={kafka.bootstrap}", flush=True)
+                Event().wait()
+
+
 @contextmanager
 def _log_lines_to(path: Path) -> Iterator[None]:
     """The rooms' log lines go to a file; the screen is for people."""
@@ -70,7 +96,7 @@ def _log_lines_to(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _one_sentence_errors() -> Iterator[None]:
+def _one_sentence_errors(*, again: str = "`make demo`") -> Iterator[None]:
     """What goes wrong is one sentence and an exit code: 2, or 128 and the signal that ended us."""
     interrupted = False
 
@@ -84,11 +110,11 @@ def _one_sentence_errors() -> Iterator[None]:
         yield
     except SystemExit as error:
         if error.code in _STOPPED:
-            _complain(_GOODBYE)
+            _complain(_GOODBYE.format(again=again))
         raise
     except BaseException as error:
         if interrupted:
-            _complain("\n" + _GOODBYE)
+            _complain("\n" + _GOODBYE.format(again=again))
             raise SystemExit(128 + signal.SIGINT) from None
         if (sentence := _sentence(error)) is None:
             raise
@@ -96,7 +122,7 @@ def _one_sentence_errors() -> Iterator[None]:
         raise SystemExit(2) from None
 
 
-_GOODBYE = "stopped; everything that was started has been ended. `make demo` starts again"
+_GOODBYE = "stopped; everything that was started has been ended. {again} starts again"
 _STOPPED = (128 + signal.SIGTERM, 128 + signal.SIGHUP)
 _ON_PURPOSE = (StackError, ProductIndexError, ExperimentsError, StreamingError, NothingWantedError)
 

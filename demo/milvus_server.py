@@ -23,4 +23,6 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3 or not sys.argv[2].isdecimal():
+        sys.exit("usage: python -m demo.milvus_server DATA_DIR PORT, as in `.demo/index.db 19530`")
     main(sys.argv[1], int(sys.argv[2]))

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from demo.home import alone_in
-from demo.processes import StackError, start_process
+from demo.processes import StackError, free_port, port_answers, start_process
 from demo.telling import Telling
 
 ROOT = Path(__file__).parents[2]
@@ -177,3 +177,24 @@ def test_a_file_gets_whole_lines_and_a_line_now_and_then_instead_of_a_bar(
     assert ["     one line, however long it is: " + "word " * 20, "     searches: 500 of 1,000"] == (
         file.getvalue().splitlines()
     )
+
+
+@pytest.mark.kafka
+@pytest.mark.milvus
+def test_servers_to_try_things_on_serve_until_ctrl_c(tmp_path: Path, kafka_bootstrap: str) -> None:
+    """Who has no Milvus starts one by a command, and Ctrl-C ends it; a Kafka that is named is left alone."""
+    port = free_port()
+    told = {"KAFKA_BOOTSTRAP": kafka_bootstrap, "MILVUS_URI": ""}
+    argv = [*WALK, "servers", "--milvus-port", str(port)]
+    with subprocess.Popen(
+        argv, cwd=ROOT, env=environment(tmp_path / "new", **told), stdout=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        said = [running.stdout.readline() for _ in range(4)]
+        answered = port_answers(port)
+        running.send_signal(signal.SIGINT)
+        code = running.wait()
+
+    assert f"export MILVUS_URI=http://127.0.0.1:{port} KAFKA_BOOTSTRAP={kafka_bootstrap}\n" == said[-1]
+    assert (True, 0, False) == (answered, code, port_answers(port))
+    assert (tmp_path / "new" / "index.db").is_dir()
