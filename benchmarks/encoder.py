@@ -89,7 +89,7 @@ def _speed(
             works: dict[str, Work] = {"torch": eager_work(eager, rows, provider, size)}
             for weights in ("float32", "int8"):
                 works[weights] = serving_work(runtime(weights, size), rows)
-            times = _take_turns(works, rounds)
+            times = take_turns(works, rounds)
             cells = []
             for way, took in times.items():
                 ratios = [theirs / ours for theirs, ours in zip(times["torch"], took, strict=True)]
@@ -213,7 +213,8 @@ def eager_work(model: UniECS, rows: Sequence[Row], device: str, size: int) -> Wo
     return work
 
 
-def _take_turns(works: dict[str, Work], rounds: int) -> dict[str, list[float]]:
+def take_turns(works: dict[str, Work], rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of each, after a turn that does not count."""
     for work in works.values():
         work()
     times: dict[str, list[float]] = {name: [] for name in works}
