@@ -31,6 +31,9 @@ _KEPT = ("changed", "unknown")  # what is left once `same` is taken out
 # What shoppers do. Time and failures are other: a channel takes them whether or not it changes the page.
 _DEEDS = ("clicks", "add_to_carts", "orders", "revenue")
 
+# So little of terms that cancel is what rounding left of them, which differs between processors.
+_ROUNDING = 1e-12
+
 # Below this the unchanged pages are said to differ; strict, because it is asked of every metric every week.
 NULL_ALPHA = 0.001
 
@@ -101,7 +104,9 @@ def _metric(metric: Metric, cuts: Cuts, names: Pair, alpha: float) -> dict[str, 
     if base.value is not None and base.variance is not None and plain.difference_low is not None:
         change, variance, joint = cut(metric, cuts, names)
         moved = Estimate(
-            count=plain.n_treatment, value=base.value + change, variance=base.variance + variance + 2 * joint
+            count=plain.n_treatment,
+            value=_sum(base.value, change),
+            variance=max(_sum(base.variance, variance, 2 * joint), 0.0),
         )
         nothing = replace(nothing, treatment_value=moved.value)
         diluted = compare_estimates(nothing, base, moved, alpha=alpha, together=base.variance + joint)
@@ -214,6 +219,16 @@ _KEYS = (
 
 def _short(found: Mapping[str, Any]) -> dict[str, Any]:
     return {name: found[name] for name in _KEYS}
+
+
+def _sum(*terms: float) -> float:
+    """Their sum; nothing where they cancel, as where a variant has lost all that control has.
+
+    >>> _sum(0.1, 0.2, -0.3), _sum(0.1, 0.2, -0.3 + 1e-9) > 0
+    (0.0, True)
+    """
+    total = sum(terms)
+    return total if abs(total) > _ROUNDING * sum(map(abs, terms)) else 0.0
 
 
 def _saved(plain: Comparison, diluted: Comparison) -> float | None:
