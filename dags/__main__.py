@@ -28,7 +28,13 @@ hookimpl = HookimplMarker("airflow")
 
 FOLDER = Path(__file__).parent.resolve()
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # of more than one paragraph it fills the lines anew
+    help=__doc__,
+)
 
 
 class CannotRun(Exception):

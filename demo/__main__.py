@@ -23,7 +23,11 @@ from .processes import StackError
 from .tastes import NothingWantedError
 
 app = typer.Typer(
-    add_completion=False, invoke_without_command=True, pretty_exceptions_enable=False, help=__doc__
+    add_completion=False,
+    invoke_without_command=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # of more than one paragraph it fills the lines anew
+    help=__doc__,
 )
 
 Products = Annotated[int, typer.Option(min=50, envvar="DEMO_PRODUCTS", help="How many are rendered.")]

@@ -32,7 +32,13 @@ from .pace import ask_freshness, freshness_figures, freshness_lines
 from .publishing import publish as publish_lines
 from .settings import Settings, read_settings
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # of more than one paragraph it fills the lines anew
+    help=__doc__,
+)
 errors = Console(stderr=True)
 
 STATUS_PATIENCE_MS = 3_000  # a person waits for the answer
