@@ -8,8 +8,8 @@ from experiments.exposure import InMemoryEventLog
 from tests.recall_plugin.doubles import PATIENCE_S, TREATED, UNTREATED, Hangs, finds, wait_for
 from tests.recall_plugin.serving import ASKED, STEERING, client_of, refusal
 
-# Nothing here is about how long a channel takes: the join has the time that it needs.
-PATIENT = {"grace_ms": 10_000}
+# Nothing here is about time: the join may take what it needs, and what was begun waits for it.
+PATIENT = {"grace_ms": 10_000, "ahead_ms": 60_000}
 
 
 def begin(client: httpx.Client, query_id: str) -> httpx.Response:
