@@ -4,6 +4,7 @@ A note in the run folder names each program with the time it started, so that
 the next run can end what a killed run left, and nothing else.
 """
 
+import atexit
 import json
 import os
 import shutil
@@ -21,8 +22,6 @@ from pathlib import Path
 # A server flushes and closes in one or two seconds; past this it hangs.
 GRACE_S = 20.0
 ROOT = Path(__file__).resolve().parent.parent
-# Ports that were picked here: bound, not listened at, so that the system gives them to nobody else.
-_KEPT: list[socket.socket] = []
 
 
 class StackError(Exception):
@@ -221,7 +220,7 @@ def free_port(wanted: int | None = None) -> int:
         ) from None
     port: int = probe.getsockname()[1]
     if wanted is None and sys.platform == "linux":
-        _KEPT.append(probe)
+        atexit.register(probe.close)  # kept until then
     else:
         probe.close()
     return port
