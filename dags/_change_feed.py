@@ -5,6 +5,7 @@ No schedule here; the tasks of this folder open it when they need it.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 
 from product_index.errors import ChangesLost, InvalidSettings
 from product_index.product import ProductChange
@@ -52,6 +53,15 @@ class TopicFeed:
     def mark(self) -> dict[str, int]:
         """Where each partition ends now."""
         return {str(one.index): self._reader.bounds(one)[1] for one in self._reader.partitions()}
+
+    def back_to(self, moment: datetime, marks: Mapping[str, int]) -> dict[str, int]:
+        """These marks, or where the first message since then lies: what is earlier, and still kept."""
+        earlier = dict(marks)
+        for partition in self._reader.partitions():
+            name = str(partition.index)
+            if name in earlier:
+                earlier[name] = min(earlier[name], self._reader.offset_at(partition, moment))
+        return earlier
 
     def since(
         self, marks: Mapping[str, int], *, size: int

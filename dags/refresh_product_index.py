@@ -6,7 +6,8 @@
    (the parameter `full` embeds everything; a change of model does so by itself);
 4. **embed_shard** turns each shard into a file of vectors (mapped; any worker);
 5. **load** fills a new collection from the files (one writer);
-6. **catch_up** brings what changed since the mark into it, by the gate that the stream uses;
+6. **catch_up** brings what changed since the mark, or since the catalogue was written, into it, by the
+   gate that the stream uses;
 7. **canary** compares it with what should be in it and with what is served; a refused one is dropped,
    and what is served stays;
 8. **switch** catches up once more and moves the alias, unless something newer is live already;
@@ -152,9 +153,9 @@ def load(plan: str, receipts: Any) -> str:
 
 @task(max_active_tis_per_dag=1, pool=pool("milvus_write"))
 def catch_up(plan: str, marks: dict[str, int] | None) -> str:
-    """Bring what changed since the mark into the new collection; still the only writer."""
+    """Bring what changed since the catalogue was written into the new collection; still the only writer."""
     from product_index import build
-    from product_index.catch_up import CaughtUp
+    from product_index.catch_up import begin_at
     from product_index.catch_up import catch_up as bring_up
 
     settings = settings_of_run()
@@ -162,14 +163,14 @@ def catch_up(plan: str, marks: dict[str, int] | None) -> str:
         if feed is not None and marks is not None:
             done = bring_up(
                 planned,
-                CaughtUp(marks=marks),
+                begin_at(planned, marks, feed),
                 feed,
                 build.build_encoder(for_build(settings, planned)),
                 database.open(planned.collection),
                 build.build_pictures(settings),
                 now=datetime.now(UTC),
             )
-            print(f"{len(done.products)} products changed since the snapshot")
+            print(f"{len(done.products)} products changed since {planned.catalogue_at:%Y-%m-%d %H:%M} UTC")
     return plan
 
 

@@ -1,6 +1,7 @@
 """A change that comes while a new collection is built is in it when it is served.
 
 mark         where the changes end, before the snapshot is taken
+begin_at     ... or ended when the catalogue was written, if that is earlier
 catch_up     what came since goes into the new collection, through the same gate
 serve        catch up once more, move the alias, and hand back what slipped through
 
@@ -12,7 +13,7 @@ taken for the old collection is published again.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
@@ -33,6 +34,10 @@ log = structlog.get_logger()
 # As many as a consumer takes at once: a batch of the encoder.
 PAGE = 64
 
+# Clocks differ, and an export is read for a while before it is written: what came then is looked
+# at once more, and the gate drops what the catalogue has already.
+EXPORT_TAKES = timedelta(minutes=10)
+
 # By partition the next offset to read.
 Marks = Mapping[str, int]
 
@@ -42,6 +47,10 @@ class ChangeFeed(Protocol):
 
     def mark(self) -> dict[str, int]:
         """Where it ends now."""
+        ...
+
+    def back_to(self, moment: datetime, marks: Marks) -> dict[str, int]:
+        """These marks, or where the first change since then lies: what is earlier, and still kept."""
         ...
 
     def since(self, marks: Marks, *, size: int) -> Iterator[tuple[list[ProductChange], dict[str, int]]]:
@@ -66,6 +75,11 @@ class InMemoryChangeFeed:
     def mark(self) -> dict[str, int]:
         """How many there are."""
         return {"0": len(self.changes)}
+
+    def back_to(self, moment: datetime, marks: Marks) -> dict[str, int]:
+        """By when each change happened, which here is when it was said."""
+        later = (at for at, one in enumerate(self.changes) if one.occurred_at >= moment)
+        return {"0": min(marks.get("0", 0), next(later, len(self.changes)))}
 
     def since(self, marks: Marks, *, size: int) -> Iterator[tuple[list[ProductChange], dict[str, int]]]:
         """Page by page."""
@@ -92,6 +106,11 @@ class CaughtUp:
     marks: Marks
     products: frozenset[str] = frozenset()
     failed: tuple[tuple[str, str], ...] = ()
+
+
+def begin_at(plan: Plan, marks: Marks, feed: ChangeFeed) -> CaughtUp:
+    """Where to catch up from: a catalogue does not know what came after it was written."""
+    return CaughtUp(marks=feed.back_to(plan.catalogue_at - EXPORT_TAKES, marks))
 
 
 def catch_up(

@@ -49,6 +49,7 @@ class Plan:
     Attributes:
         shards: per shard the names of its snapshot parts.
         products: how many the catalogue has; `bad_rows` are not among them.
+        catalogue_at: as of when it speaks; a file may have been written long before.
     """
 
     collection: str
@@ -59,6 +60,7 @@ class Plan:
     products: int
     bad_rows: int
     begun_at: datetime
+    catalogue_at: datetime
 
     @property
     def path(self) -> "Place":
@@ -125,6 +127,7 @@ def begin(
         products=report.usable,
         bad_rows=report.bad,
         begun_at=now,
+        catalogue_at=catalogue.changed_at,
     )
     said = "".join(f"{problem.sentence}\n" for problem in report.problems)
     write_text(place / "problems.txt", said)
@@ -148,7 +151,8 @@ def read_plan(path: "str | Place") -> Plan:
         said["folder"] = place_of(said["folder"])
         said["spec"] = CollectionSpec(**said["spec"])
         said["shards"] = tuple(map(tuple, said["shards"]))
-        said["begun_at"] = datetime.fromisoformat(said["begun_at"])
+        for moment in ("begun_at", "catalogue_at"):
+            said[moment] = datetime.fromisoformat(said[moment])
         return Plan(**said)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidCatalogue(

@@ -7,6 +7,7 @@ from any offset; `MessageSink` writes. Bytes in, bytes out: what they mean is
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 
@@ -146,6 +147,10 @@ class TopicReader(Protocol):
 
     def bounds(self, partition: Partition) -> tuple[int, int]:
         """The first offset that is kept and the next to be written."""
+        ...
+
+    def offset_at(self, partition: Partition, moment: datetime) -> int:
+        """The first offset that is kept of what was written then or later; the next to be written if none."""
         ...
 
     def committed(self, partition: Partition) -> int | None:

@@ -6,6 +6,7 @@ It keeps the promises of `change_log`; nothing is far away, so nothing waits.
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 
 from .change_log import Message, Offsets, Outgoing, Partition
 from .errors import OwnershipLost
@@ -14,15 +15,16 @@ from .errors import OwnershipLost
 class InMemoryTopics:
     """The twin of a broker, and a sink that writes to it."""
 
-    def __init__(self, *, partitions: int = 2) -> None:
+    def __init__(self, *, partitions: int = 2, now_ms: Callable[[], int] = lambda: 0) -> None:
         self.partitions = partitions
+        self._now_ms = now_ms
         self.committed: dict[tuple[str, Partition], int] = {}
         self._messages: dict[Partition, list[Message]] = defaultdict(list)
 
     def send(self, messages: Sequence[Outgoing]) -> None:
         """Append them."""
         for message in messages:
-            self.append(message)
+            self.append(message, timestamp_ms=self._now_ms())
 
     def append(self, message: Outgoing, *, timestamp_ms: int = 0) -> Message:
         """Append one, and return it as it lies there."""
@@ -157,6 +159,11 @@ class InMemoryTopicReader:
     def bounds(self, partition: Partition) -> tuple[int, int]:
         """From nought to how many there are."""
         return 0, len(self._topics.held(partition))
+
+    def offset_at(self, partition: Partition, moment: datetime) -> int:
+        """The first that was written then or later; how many there are if none."""
+        held, at_ms = self._topics.held(partition), moment.timestamp() * 1000
+        return next((one.offset for one in held if one.timestamp_ms >= at_ms), len(held))
 
     def committed(self, partition: Partition) -> int | None:
         """The offset acknowledged last."""

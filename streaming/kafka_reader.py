@@ -1,6 +1,7 @@
 """Whole topics of Kafka, read from any offset."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from .change_log import Message, Offsets, Partition
 from .kafka_client import (
@@ -46,6 +47,14 @@ class KafkaTopicReader:
             first = self._client.beginning_offsets([key], timeout_ms=METADATA_TIMEOUT_MS)[key]
             end = self._client.end_offsets([key], timeout_ms=METADATA_TIMEOUT_MS)[key]
         return first, end
+
+    def offset_at(self, partition: Partition, moment: datetime) -> int:
+        """The first offset that is kept of what was written then or later; the next to be written if none."""
+        key = key_of(partition)
+        asked = {key: max(0, int(moment.timestamp() * 1000))}
+        with translated("asking for offsets"):
+            found = self._client.offsets_for_times(asked, timeout_ms=METADATA_TIMEOUT_MS)[key]
+        return self.bounds(partition)[1] if found is None or found.offset < 0 else int(found.offset)
 
     def committed(self, partition: Partition) -> int | None:
         """The offset acknowledged last."""

@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ def ends(
 ) -> Iterator[tuple[TopicReader, MessageSink, str]]:
     """A reader and a sink of one topic with two partitions."""
     if request.param == "memory":
-        topics = InMemoryTopics(partitions=2)
+        topics = InMemoryTopics(partitions=2, now_ms=lambda: time.time_ns() // 1_000_000)
         yield InMemoryTopicReader(topics, [TOPIC]), topics, TOPIC
         return
     from streaming.kafka import KafkaMessageSink, KafkaTopicReader, ensure_topics
@@ -77,6 +79,24 @@ def test_what_came_after_the_mark_is_heard_and_no_more(ends: tuple[TopicReader, 
         assert versions == sorted(versions)
     assert ([], feed.mark()) == (heard(feed, reached)[0], reached)
     assert 51 == len(heard(feed, {})[0]), "a partition without a mark is read whole"
+
+
+def test_a_mark_goes_back_to_a_moment_and_never_forward(ends: tuple[TopicReader, MessageSink, str]) -> None:
+    """What was said since a file was written is heard, also what came before the mark."""
+    feed = feed_of(ends)
+    say(ends, *(change(f"old{n}") for n in range(10)))
+    written = datetime.now(UTC) + timedelta(milliseconds=1)
+    while datetime.now(UTC) < written + timedelta(milliseconds=1):
+        time.sleep(0.001)  # the log tells time in whole milliseconds
+    say(ends, *(change(f"new{n}") for n in range(10)))
+    marks = feed.mark()
+
+    since = feed.back_to(written, marks)
+
+    assert {f"new{n}" for n in range(10)} == {one.product_id for one in heard(feed, since)[0]}
+    assert {"0": 0, "1": 0} == feed.back_to(written - timedelta(days=9), marks)
+    say(ends, *(change(f"later{n}") for n in range(10)))
+    assert marks == feed.back_to(written + timedelta(days=9), marks)
 
 
 def test_what_cannot_be_read_is_passed_over_and_not_waited_for(

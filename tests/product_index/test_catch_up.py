@@ -1,5 +1,6 @@
 """A change that comes at any moment of a rebuild is in the collection that is served."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -14,6 +15,7 @@ from product_index.catalog import open_catalogue
 from product_index.catch_up import (
     CaughtUp,
     InMemoryChangeFeed,
+    begin_at,
     catch_up,
     hand_back,
     read_caught_up,
@@ -123,6 +125,34 @@ def test_changes_at_every_moment_of_a_rebuild_are_served(night: Night) -> None:
     }.items() <= after.items()
     assert "a new one" == after["new"]
     assert "p02" not in after
+
+
+def test_what_came_after_the_catalogue_was_written_is_served_again(night: Night) -> None:
+    """A file of the evening knows nothing of the changes before the rebuild of the night."""
+    lines = "".join(f"p{n:02},mug number {n}\n" for n in range(20))  # as most exports: without versions
+    (night.folder / "products.csv").write_text("id,title\n" + lines, encoding="utf-8")
+    evening = NOON.timestamp()
+    os.utime(night.folder / "products.csv", (evening, evening))
+    night.say(
+        change("p03", version=1, title="in the export already", minute=-90),
+        change("p04", version=1, title="while it was written", minute=-5),
+        change("p01", version=1, title="cheaper", minute=60),
+        change("new", version=1, title="made in between", minute=60),
+        removal("p02", version=1, minute=60),
+    )
+    night.consume()
+    marks = night.feed.mark()
+    plan = night.built(1)
+    store = night.database.open(plan.collection)
+    caught = begin_at(plan, marks, night.feed)
+    catch_up(plan, caught, night.feed, ENCODER, store, NO_PICTURES, now=NOON)
+    night.check(plan)
+    night.serve(plan)
+
+    titles = night.titles()
+    assert ("cheaper", "made in between") == (titles["p01"], titles["new"])
+    assert ("mug number 3", "while it was written") == (titles["p03"], titles["p04"])
+    assert "p02" not in titles
 
 
 def test_what_a_consumer_took_for_blue_is_said_again(night: Night) -> None:
