@@ -6,9 +6,11 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, BinaryIO
@@ -24,8 +26,9 @@ from product_index.errors import ProductIndexError
 from . import build
 from .archive import Archiver
 from .archive_lines import LineEvents
+from .change_log import TopicReader
 from .compaction import compact as join_files
-from .dead_letters import SUFFIX
+from .dead_letters import SUFFIX, account, waiting
 from .dead_letters import replay as put_back
 from .errors import StreamingError
 from .pace import ask_freshness, freshness_figures, freshness_lines
@@ -181,17 +184,47 @@ def compact() -> None:
 def replay() -> None:
     """Put dead letters back into the topic they came from, each once."""
     settings = read_settings()
+    with _set_aside(settings) as reader, build.open_sink(settings) as sink:
+        count = put_back(reader, sink)
+    print(f"{_counted(count, 'dead letter')} put back into the topic they came from")
+
+
+@app.command("dead-letters")
+def dead_letters(
+    json_: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+) -> None:
+    """Say what is set aside and was not put back: whose it is, where it failed, and why."""
+    settings, count = read_settings(), 0
+    with _set_aside(settings) as reader:
+        for message in chain.from_iterable(waiting(reader)):
+            count += 1
+            said = account(message)
+            print(json.dumps(said, ensure_ascii=False) if json_ else _in_words(said))
+    if not json_:
+        after = "; after a fix, python -m streaming replay puts them back" if count else ""
+        print(f"{_counted(count, 'dead letter')} not put back{after}")
+
+
+@contextmanager
+def _set_aside(settings: Settings) -> Iterator[TopicReader]:
+    """Reads the dead letters from where the last replay ended."""
     dead = settings.changes_topic + SUFFIX
     build.ensure_topics(settings, [dead])
     reader = build.kafka_adapter().KafkaTopicReader(
         settings.connection(), [dead], group=_replay_group(settings)
     )
     try:
-        with build.open_sink(settings) as sink:
-            count = put_back(reader, sink)
+        yield reader
     finally:
         reader.close()
-    print(f"{_counted(count, 'dead letter')} put back into the topic they came from")
+
+
+def _in_words(told: Mapping[str, str]) -> str:
+    """One line; what came from outside stays on it."""
+    said = defaultdict(lambda: "?", {name: v if v.isprintable() else repr(v) for name, v in told.items()})
+    cut = f" (kept by its beginning: {said['cut']})" if "cut" in told else ""
+    place = f"{said['topic']}/{said['partition']} at {said['offset']}, {said['at']}"
+    return f"{said['key'] or 'no key'}: {said['stage']}: {said['reason']}{cut} [{place}]"
 
 
 @contextmanager

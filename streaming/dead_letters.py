@@ -6,13 +6,13 @@ large to be kept whole is cut, says so, and lies whole where it was read.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 import structlog
 
-from .change_log import Message, MessageSink, Offsets, Outgoing, TopicReader
+from .change_log import Message, MessageSink, Outgoing, TopicReader
 from .errors import Refused
 
 SUFFIX = ".dead"
@@ -87,8 +87,21 @@ def replay(reader: TopicReader, sink: MessageSink, *, max_messages: int = 500) -
     """Put back what is set aside and was not put back before; return how many.
 
     One that was cut is passed over, with a line in the log: publish it anew.
-    Stops at the end as it was at the start, so that a message that fails again
-    is not put back for ever. Older versions cannot win: the index is guarded.
+    Older versions cannot win: the index is guarded.
+    """
+    put_back = 0
+    for page in waiting(reader, max_messages=max_messages):
+        whole = [message for message in page if not _is_cut(message)]
+        sink.send([revive(message) for message in whole])
+        reader.commit({message.source: message.offset + 1 for message in page})  # only now
+        put_back += len(whole)
+    return put_back
+
+
+def waiting(reader: TopicReader, *, max_messages: int = 500) -> Iterator[list[Message]]:
+    """Pages of what is set aside and was not put back, up to the end as it was at the start.
+
+    So a message that fails again is not put back for ever.
     """
     ends = {}
     for partition in reader.partitions():
@@ -97,22 +110,27 @@ def replay(reader: TopicReader, sink: MessageSink, *, max_messages: int = 500) -
         reader.seek(partition, start)
         if start < end:
             ends[partition] = end
-    put_back = 0
     while ends:
-        messages = [
+        page = [
             message
             for message in reader.poll(timeout_s=1.0, max_messages=max_messages)
             if message.offset < ends.get(message.source, 0)
         ]
-        if not messages:  # the broker is slow, or has dropped them: the next replay goes on from here
-            break
-        whole = [message for message in messages if not _is_cut(message)]
-        sink.send([revive(message) for message in whole])
-        done: Offsets = {message.source: message.offset + 1 for message in messages}
-        reader.commit(done)  # only now
-        ends = {partition: end for partition, end in ends.items() if done.get(partition, 0) < end}
-        put_back += len(whole)
-    return put_back
+        if not page:  # the broker is slow, or has dropped them: the next call goes on from here
+            return
+        yield page
+        reached = {message.source: message.offset + 1 for message in page}
+        ends = {partition: end for partition, end in ends.items() if reached.get(partition, 0) < end}
+
+
+def account(message: Message) -> dict[str, str]:
+    """What a dead letter tells of itself: whose it is, where it failed, why, when, and where it lies."""
+    told = {
+        name.removeprefix(PREFIX): value.decode("utf-8", "replace")
+        for name, value in message.headers
+        if name.startswith(PREFIX)
+    }
+    return {"key": (message.key or b"").decode("utf-8", "replace")} | told
 
 
 def _is_cut(message: Message) -> bool:

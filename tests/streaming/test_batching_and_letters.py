@@ -1,10 +1,12 @@
 """Batches close in time; letters come back as they were; lines are checked before they are sent."""
 
+from dataclasses import replace
+
 import pytest
 
 from streaming.batching import SLOW_S, Batcher, Stride
 from streaming.change_log import Message, Outgoing, Partition
-from streaming.dead_letters import SUFFIX, dead_letter, replay
+from streaming.dead_letters import SUFFIX, account, dead_letter, replay, waiting
 from streaming.errors import Unreadable
 from streaming.freshness import percentile
 from streaming.in_memory import InMemoryTopicReader, InMemoryTopics
@@ -80,6 +82,21 @@ def test_replay_puts_each_letter_back_once_as_it_was() -> None:
     assert [5, 0] == counts
     back = topics.messages(TOPIC)
     assert [(b"k", b"v", (("a", b"1"),))] * 5 == [(one.key, one.value, one.headers) for one in back]
+
+
+def test_what_waits_is_told_without_being_put_back() -> None:
+    """As often as anybody asks; what is not text is told, too."""
+    topics = InMemoryTopics()
+    reader = InMemoryTopicReader(topics, [TOPIC + SUFFIX])
+    topics.append(replace(dead_letter(message(3), stage="embed", reason="a reason", now=NOON), key=b"\xff"))
+
+    for _ in range(2):
+        (page,) = waiting(reader)
+        told = account(page[0])
+        assert ("\ufffd", "embed", "a reason", TOPIC, "3") == tuple(
+            told[name] for name in ("key", "stage", "reason", "topic", "offset")
+        )
+    assert [] == topics.messages(TOPIC)
 
 
 def test_a_letter_that_fails_again_names_only_its_last_failure() -> None:

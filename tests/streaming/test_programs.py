@@ -174,7 +174,14 @@ def test_a_consumer_that_is_killed_leaves_the_index_as_if_it_had_not_been(
     status = programs.status()
     assert f"{programs.environment['CONSUMER_GROUP']}: 0 messages behind" in status
     assert "dead letters not replayed: 1" in status
+    letters = programs.run("dead-letters").stdout.decode()
+    assert re.search(r"^p-1: decode: .+ \[\S+/\d at \d+, 20\S+\]\n1 dead letter not put back; ", letters), (
+        letters
+    )
+    (letter,) = map(json.loads, programs.run("dead-letters", "--json").stdout.splitlines())
+    assert ("p-1", "decode") == (letter["key"], letter["stage"])
     assert b"1 dead letter put back" in programs.run("replay").stdout
+    assert b"0 dead letters not put back\n" == programs.run("dead-letters").stdout
     database.switch(alias, store.name)
     database.close()
 
