@@ -230,4 +230,9 @@ def _date(day: str) -> str:
 
 
 def _names(metrics: Sequence[Metric]) -> str:
-    return " and ".join(metric.title.lower() for metric in metrics)
+    return " and ".join(_in_mid_sentence(metric.title) for metric in metrics)
+
+
+def _in_mid_sentence(title: str) -> str:
+    """Without the capital that begins it; initials, such as CTR, keep theirs."""
+    return " ".join(word if word.isupper() else word.lower() for word in title.split(" "))

@@ -12,6 +12,8 @@ from experiments.errors import InvalidExperiment
 from experiments.experiment import COLUMNS, SLOTS
 
 _FORMULA = re.compile(r"(?P<kind>mean|ratio)\((?P<inside>[^()]*)\)(?:@(?P<margin>[0-9.]+))?")
+# Three letters and no vowel: ctr, cvr, gmv. Two may be a unit, such as ms.
+_INITIALS = re.compile(r"[^\W\d_aeiouy]{3,}")
 
 
 def draw_definition(
@@ -147,7 +149,7 @@ def _metric(line: str, role: str, caps: Mapping[str, float]) -> str:
             f"metric {line!r}: a guardrail, and only one, has a margin, as 'searches=mean(searches)@0.05'"
         )
     shown = "percent" if len(parts) == 2 and "latency_ms" not in parts else "number"
-    lines = [f"[metrics.{name}]", f"title = {_text(name.replace('_', ' ').capitalize())}", f'role = "{role}"']
+    lines = [f"[metrics.{name}]", f"title = {_text(_title(name))}", f'role = "{role}"']
     lines.append(f'numerator = "{parts[0]}"')
     if len(parts) == 2:
         lines.append(f'denominator = "{parts[1]}"')
@@ -159,6 +161,12 @@ def _metric(line: str, role: str, caps: Mapping[str, float]) -> str:
     if shape["margin"] is not None:
         lines.append(f"margin = {shape['margin']}")
     return "\n".join(lines) + "\n"
+
+
+def _title(name: str) -> str:
+    """A name as people read it: `add_to_cart` is "Add to cart", `ctr` "CTR"."""
+    title = " ".join(word.upper() if _INITIALS.fullmatch(word) else word for word in name.split("_"))
+    return title[:1].upper() + title[1:]
 
 
 def _rest(treated: float) -> float:

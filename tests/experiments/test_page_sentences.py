@@ -89,6 +89,8 @@ def words(page: str) -> str:
         ("window.is_last", False, "The next look is on"),
         ("window.bar", {"ctr": 0.0321}, "Click-through rate must reach a p of 0.032 or less"),
         ("window.bar", {"ctr": 1e-6}, "Click-through rate must reach a p of less than 0.0001"),
+        ("window.planned_looks", 2, "looking 2 times raises no more false alarms than looking once: of"),
+        ("window.planned_looks", 1, "One look is planned: of"),
     ],
 )
 def test_a_sentence_turns_over_with_its_number(result: Result, path: str, value: Any, says: str) -> None:

@@ -51,6 +51,17 @@ def test_a_plan_is_a_definition_that_can_be_read_and_a_record_of_it(tmp_path: Pa
     assert experiment.salt != experiment.layer.salt
 
 
+def test_a_metric_has_a_title_that_people_read(tmp_path: Path) -> None:
+    """Initials in capitals; words are words, and units stay units."""
+    names = ("clicks_per_search", "ctr", "p95_ms", "ctr_top")
+    secondaries = [f"{name}=mean(clicks)" for name in names]
+    terms = TERMS | {"primaries": ["x=mean(clicks)"], "secondaries": secondaries, "caps": ()}
+    plan_experiment(tmp_path, "try", now=NOW, **terms)
+    titles = {it.name: it.title for it in load_experiments(tmp_path)["try"].metrics}
+
+    assert ["Clicks per search", "CTR", "P95 ms", "CTR top"] == [titles[name] for name in names]
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

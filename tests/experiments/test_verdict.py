@@ -78,6 +78,14 @@ def test_the_word_follows_from_gain_guardrails_and_look(
     assert word == decide(ctr, speed, look).word
 
 
+@pytest.mark.parametrize(("title", "named"), [("Clicks per search", "clicks per search"), ("CTR", "CTR")])
+def test_a_title_is_written_small_in_the_headline_but_initials_are_not(title: str, named: str) -> None:
+    """As people write them in mid-sentence."""
+    said = verdict([], [GAIN, FINE], [replace(CTR, title=title), SPEED], look=LAST)
+
+    assert f"Ship: {named} improved." == said.headline
+
+
 def test_no_winner_is_named_when_the_sample_ratio_is_off(experiment: Experiment, archive: Any) -> None:
     """Promise 7: with 60:40 instead of 50:50 even a huge gain is not read."""
     exposures, outcomes = shop(experiment, units=1_500, click_lift=0.6, seed=9, treated_share=0.6)
