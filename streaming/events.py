@@ -79,7 +79,7 @@ def change_from_fields(fields: Mapping[str, Any], *, key: str | None = None) -> 
     Raises:
         Unreadable: they break the contract.
     """
-    schema = fields.get("schema_version")
+    schema = _present(fields, "schema_version", f'write "schema_version": {SCHEMA_VERSION}')
     if schema != SCHEMA_VERSION or isinstance(schema, bool):
         raise UnknownSchema(
             f"schema_version is {shown(schema)}, this program reads {SCHEMA_VERSION}; "
@@ -91,7 +91,7 @@ def change_from_fields(fields: Mapping[str, Any], *, key: str | None = None) -> 
             f"key {shown(key)} differs from product_id {shown(product_id)}; "
             "key messages by product_id, so that one partition keeps the order of a product"
         )
-    operation = fields.get("op")
+    operation = _present(fields, "op", " or ".join(OPERATIONS))
     if operation not in OPERATIONS:
         raise Unreadable(f"op is {shown(operation)}, must be one of {', '.join(OPERATIONS)}")
     version = _required(fields, "version", int, "a whole number that rises per product")
@@ -233,11 +233,16 @@ def _optional(fields: Mapping[str, Any], name: str, kind: type, rule: str, absen
 
 
 def _required(fields: Mapping[str, Any], name: str, kind: type, rule: str) -> Any:
+    value = _present(fields, name, rule)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise Unreadable(f"{name} is {shown(value)}, must be {rule}")
+    return value
+
+
+def _present(fields: Mapping[str, Any], name: str, rule: str) -> Any:
     value = fields.get(name)
     if value is None:
         raise Unreadable(f"there is no {name}; every change needs one: {rule}")
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise Unreadable(f"{name} is {shown(value)}, must be {rule}")
     return value
 
 

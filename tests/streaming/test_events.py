@@ -63,8 +63,13 @@ def test_a_null_value_is_a_removal_without_a_version_at_the_time_it_was_written(
 
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "schema unknown": ({"schema_version": 2}, "schema_version is 2"),
-    "schema missing": ({"schema_version": ...}, "schema_version is None"),
+    "schema missing": (
+        {"schema_version": ...},
+        'there is no schema_version; every change needs one: write "schema_version": 1',
+    ),
     "schema true": ({"schema_version": True}, "schema_version is True"),
+    "schema null": ({"schema_version": None}, "there is no schema_version"),
+    "op missing": ({"op": ...}, "there is no op; every change needs one: upsert or delete"),
     "op unknown": ({"op": "patch"}, "op is 'patch', must be one of upsert, delete"),
     "op of another kind": ({"op": ["upsert"]}, "op is"),
     "id missing": ({"product_id": ...}, "there is no product_id"),
