@@ -263,15 +263,22 @@ def interleaving(
 def check(as_json: Json = False) -> None:
     """Read every definition and say what is wrong with the first that is, also against its signed plan."""
     from .running import load_running
-    from .signing import read_record
+    from .signing import hold, read_record
 
-    folder = Settings().experiments
-    experiments = load_running(folder, now=datetime.now(UTC)).values()
+    folder, now = Settings().experiments, datetime.now(UTC)
+    experiments = load_running(folder, now=now).values()
     records = {it.name: read_record(it.name, folder) for it in experiments}
+    held = {it.name: hold(it, records[it.name]) for it in experiments}
+    changes = {name: [*it.graver, *it.lighter] for name, it in held.items()}
     signed = {name: None if record is None else record.signature for name, record in records.items()}
     if as_json:
         found = [
-            {"name": it.name, "signature": it.signature, "plan_signature": signed[it.name]}
+            {
+                "name": it.name,
+                "signature": it.signature,
+                "plan_signature": signed[it.name],
+                "plan_changes": changes[it.name],
+            }
             for it in experiments
         ]
         typer.echo(json.dumps(found))
@@ -279,10 +286,17 @@ def check(as_json: Json = False) -> None:
     for it in experiments:
         arms = ", ".join(f"{variant.name} {variant.share:.0%}" for variant in it.variants)
         plan = signed[it.name]
+        said = "plan not signed" if plan is None else f"plan signed {plan[:16]}"
+        if changes[it.name]:
+            again = f", or sign it again: python -m experiments plan {it.name} --out {folder}"
+            said = (
+                f"plan CHANGED since it was signed: {'; '.join(changes[it.name])}; restore it"
+                f"{again if now < it.start else ': it has started, and every report says so'}"
+            )
         typer.echo(
             f"{it.name}  phase {it.phase}  {arms}  of {it.traffic:.0%} traffic"
             f"  {it.start.date()} to {it.planned_end.date()}  definition {it.signature}"
-            f"  {'plan not signed' if plan is None else f'plan signed {plan[:16]}'}"
+            f"  {said}"
         )
 
 

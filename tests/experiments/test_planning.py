@@ -215,3 +215,38 @@ def test_the_command_plans_and_says_what_is_wrong_in_a_line(tmp_path: Path) -> N
     assert 'plan = { channels = ["uniecs"], merge = "append" }' in (tmp_path / "try.toml").read_text()
     assert 64 == len(json.loads(done.stdout)["signature"])
     assert isinstance(wrong.exception, ExperimentsError)
+
+
+def test_check_says_that_a_plan_was_changed_since_it_was_signed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And how to sign again, while it has not started; after that, only to restore it."""
+    monkeypatch.setenv("EXPERIMENTS", str(tmp_path))
+    plan_experiment(tmp_path, "try", now=NOW, **TERMS | {"start": datetime(2999, 1, 7, tzinfo=UTC)})
+    file = tmp_path / "try.toml"
+    as_signed = CliRunner().invoke(app, ["check"]).stdout
+    file.write_text(file.read_text().replace("planned = 4", "planned = 8"))
+    changed = CliRunner().invoke(app, ["check"]).stdout
+    (told,) = json.loads(CliRunner().invoke(app, ["check", "--json"]).stdout)
+    again = plan_experiment(tmp_path, "try", now=NOW, hypothesis=None, start=None, primaries=())
+
+    assert "plan signed " in as_signed
+    assert "plan CHANGED since it was signed: planned looks was 4, is now 8; restore it, or" in changed
+    assert f"sign it again: python -m experiments plan try --out {tmp_path}" in changed
+    assert ["planned looks was 4, is now 8"] == told["plan_changes"]
+    assert f"plan signed {again['signature'][:16]}" in CliRunner().invoke(app, ["check"]).stdout
+
+
+def test_check_asks_to_restore_a_plan_that_was_changed_after_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be signed again; the report labels it."""
+    monkeypatch.setenv("EXPERIMENTS", str(tmp_path))
+    start = datetime(2020, 1, 6, tzinfo=UTC)
+    plan_experiment(tmp_path, "try", now=start - timedelta(days=1), **TERMS | {"start": start})
+    file = tmp_path / "try.toml"
+    file.write_text(file.read_text().replace("planned = 4", "planned = 8"))
+    said = CliRunner().invoke(app, ["check"]).stdout
+
+    assert "is now 8; restore it: it has started, and every report says so" in said
+    assert "sign it again" not in said

@@ -286,7 +286,7 @@ def test_check_and_assign_answer_from_the_definitions(
     code, assigned, _ = run(monkeypatch, capsys, "assign", "用户12345", "--json")
 
     (found,) = json.loads(checked)
-    assert ("uniecs-recall", experiment.signature, None) == tuple(found.values())
+    assert ("uniecs-recall", experiment.signature, None, []) == tuple(found.values())
     assert 0 == code
     assert json.loads(assigned)["variant"] in ("control", "treatment")
 
