@@ -150,8 +150,8 @@ class Catalogue:
             if report.usable >= _ENOUGH_ROWS and count > _MOSTLY * report.usable:
                 raise InvalidCatalogue(
                     f"{self.name}: column {self.columns.fields.get(target)!r} cannot be read as {target} in "
-                    f"{count} of {report.usable} rows (first: {so_far.first_unread[target]}); make it what "
-                    "it was, or map another column in catalogue.toml"
+                    f"{count} of {report.usable} rows (first: {so_far.first_unread[target]}); mend "
+                    "its values, or map another column in catalogue.toml"
                 )
 
     def _change(self, raw: RawRow, so_far: "_SoFar", report: Report) -> ProductChange | None:

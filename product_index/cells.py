@@ -14,8 +14,10 @@ from typing import NamedTuple
 from .errors import InvalidProduct
 from .product import MAX_VERSION
 
-_IN = frozenset({"true", "yes", "y", "t", "instock", "available", "onstock", "limitedavailability", "in"})
-_OUT = frozenset({"false", "no", "n", "f", "outofstock", "unavailable", "soldout", "discontinued", "out"})
+_IN = frozenset({"true", "yes", "y", "t", "instock", "available", "onstock", "limitedavailability", "in",
+                 "ja", "oui", "si", "sí", "sì", "sim"})  # fmt: skip
+_OUT = frozenset({"false", "no", "n", "f", "outofstock", "unavailable", "soldout", "discontinued", "out",
+                  "nein", "nee", "nej", "non", "nao", "não"})  # fmt: skip
 _SYMBOLS = {"$": "USD", "€": "EUR", "£": "GBP", "₹": "INR"}
 _NUMBER = re.compile(r"^\d[\d.,' ]*$|^[.,]\d+$")
 
@@ -135,7 +137,11 @@ def in_stock_of(value: object, notices: list[Notice]) -> bool:
     except ValueError:
         said = str(value)[:40]
         notices.append(
-            Notice("in_stock", f"stock {said!r} is neither a number nor yes or no, read as in stock")
+            Notice(
+                "in_stock",
+                f"stock {said!r} is neither a number nor yes or no, read as in stock; "
+                "write true or false, yes or no, or how many are left",
+            )
         )
         return True
 

@@ -95,7 +95,9 @@ def test_prices_are_read_as_people_write_them(typed: object, price: float | None
     ("said", "expected"),
     [("in stock", True), ("out of stock", False), ("https://schema.org/InStock", True), ("Yes", True),
      ("0", False),
-     ("12", True), (0, False), (True, True), (False, False), (None, True), ("", True), ("-3", False)],
+     ("12", True), (0, False), (True, True), (False, False), (None, True), ("", True), ("-3", False),
+     ("Ja", True), ("nein", False), ("oui", True), ("non", False), ("sí", True), ("si\u0301", True),
+     ("NO", False)],
 )  # fmt: skip
 def test_stock_is_read_as_people_write_it(said: object, expected: bool) -> None:
     columns = Columns(fields={"product_id": "id", "in_stock": "stock"})
@@ -147,7 +149,7 @@ def test_an_empty_or_useless_catalogue_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "pattern"),
     [({"price": "see shop"}, r"'price' cannot be read as price in 30 of 30"),
-     ({"stock": "maybe"}, r"'stock' cannot be read as in_stock in 30 of 30"),
+     ({"stock": "maybe"}, r"'stock' cannot be read as in_stock in 30 of 30 .*write true or false.*; mend"),
      ({"updated_at": "yesterday"}, r"'updated_at' cannot be read .*products.jsonl, line 1: time 'yesterday'"),
      ({"version": "a1b2"}, "no usable product among 30 rows .*version")],
 )  # fmt: skip
